@@ -24,6 +24,11 @@ def is_follow_up(message: str) -> bool:
     return _CONTINUATION.match(message) is not None
 
 
+def continued(message: str) -> str:
+    """Return a follow-up without the words that begin it like a continuation."""
+    return _CONTINUATION.sub("", message, count=1).strip() or message
+
+
 def stands_alone(message: str) -> bool:
     """Whether a message can be read without the ones before it: it is no fragment, and refers to nothing else."""
     refers = _REFERS.search(message) or _FRAGMENT.match(message) or is_follow_up(message)

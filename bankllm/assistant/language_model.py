@@ -18,6 +18,7 @@ from bankllm.assistant.language_engine import cut_short, shared_engine, understa
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.understanding.agreement import agreed
 from bankllm.assistant.understanding.rules import MOVES, Rules
+from bankllm.assistant.understanding.sum_wishes import WISHES, with_wish
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings
@@ -84,7 +85,7 @@ def trusted(written: TextStream, messages: Sequence[str], rules: Rules, by_rules
     calls = agreed(found.calls, written.confidence, messages, rules, by_rules)
     if calls is None:
         raise GenerationFailed("unsure")
-    return list(calls)
+    return with_wish(calls, messages)
 
 
 def _is_old(call: Call, message: str) -> bool:
@@ -98,6 +99,8 @@ def needs_model(messages: Sequence[str], rules: Rules, by_rules: Sequence[Call])
 
     One call of a likely tool needs no model if the tool has no arguments or the message is short.
     """
+    if any(call.keys() & WISHES for call in by_rules):
+        return False  # no model has learnt these arguments
     if len(by_rules) != 1 or rules.probabilities(messages).max() < LIKELY:
         return True
     return len(call_schemas()[by_rules[0]["tool"]]["properties"]) > 1 and len(messages[-1].split()) > SHORT

@@ -17,6 +17,7 @@ from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.articles import ArticleSearch
+from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
@@ -25,7 +26,7 @@ from bankllm.assistant.care.replies import OFFER, CareReply, care_reply
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.followups import asks, is_follow_up, stands_alone
+from bankllm.assistant.followups import asks, continued, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
@@ -142,9 +143,12 @@ class Understanding:
                 or self._done(pending)
                 or language_reply(pending.message)
                 or complaint_reply(pending.message)
+                or (f"Today is {day:%A}, {statement.day(day)}." if P["today"].fullmatch(pending.message) else "")
             )
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
+            if not turns and P["vague"].fullmatch(pending.message):
+                return []
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
             if turns and takes_back(calls, pending.message):
@@ -287,7 +291,7 @@ class Understanding:
         unclear = alone.alternatives or (alone.confidence < CLEAR and is_follow_up(pending.message))
         if not turns or not unclear:
             return alone, pending.message
-        text = mask(f"{turns[0].user_message} {pending.message}")
+        text = mask(f"{turns[0].user_message} {continued(pending.message)}")
         together = self._decide(encode([text])[0])
         clearer = not together.alternatives and together.confidence > alone.confidence
         return (together if clearer else alone), (text if clearer or is_follow_up(pending.message) else pending.message)

@@ -4,9 +4,9 @@ Each module in `backends/` registers one kind of bank by the scheme of its addre
 integers in minor units (pence, cents), dates are ISO 8601.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from bankllm.errors import BankLLMError
 from bankllm.settings import Settings
@@ -106,6 +106,8 @@ class TransactionQuery:
     """Whether transfers between accounts of the customer count."""
     kind: str | None = None
     """See `Transaction.kind`."""
+    without: Sequence[Mapping[str, Any]] = ()
+    """What `statement.Statement` leaves out: conditions of one argument each. Banks ignore it."""
 
 
 LATEST = TransactionQuery(limit=5)

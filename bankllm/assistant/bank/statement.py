@@ -2,7 +2,7 @@
 
 import calendar
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from typing import Any
 
@@ -99,6 +99,9 @@ class Statement:
         self.query = query
         self.accounts = [a for a in bank.accounts(customer_id) if query.account_id in (None, a.account_id)]
         self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
+        for part in query.without:
+            left_out = set(bank.transactions(customer_id, replace(query, limit=None, **part)))
+            self.rows = [row for row in self.rows if row not in left_out]
         self.currency = currency or self.accounts[0].currency
         self.sources = tuple(f"ledger:{account.account_id}" for account in self.accounts)
         first = query.date_from
@@ -129,6 +132,8 @@ class Statement:
             words += " and" if query.minimum_minor is not None else " of"
             words += f" {format_money(query.maximum_minor, self.currency)} or less"
         words += {"card": " by card", "own_transfer": " from your other accounts"}.get(query.kind or "", "")
+        left_out = [value.replace("_", " ") for part in query.without for value in part.values()]
+        words += f" without {' and '.join(left_out)}" if left_out else ""
         words += f" still {query.status}" if query.status == "pending" else ""
         if query.account_id:
             words += f" {'into' if query.direction == 'in' else 'from'} the {self.accounts[0].name}"

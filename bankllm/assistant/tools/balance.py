@@ -1,10 +1,14 @@
 """The balances of the customer's accounts, of one account, or at the end of one day."""
 
+import re
+
 from bankllm.assistant.bank.ledger import Account, Bank, format_money
 from bankllm.assistant.bank.statement import day
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 SHOWN = ("account_id", "name", "ending", "currency", "balance_minor", "available_minor", "overdraft_minor")
+
+OVERDRAFT = re.compile(r"\b(?:overdraft|overdrawn|credit limit)\b", re.IGNORECASE)
 
 
 @TOOLS.register("balance")
@@ -30,7 +34,16 @@ def look_up(request: Request, bank: Bank) -> Facts:
     shown = SHOWN[:5] if on else SHOWN
     rows = [{name: getattr(account, name) for name in shown} for account in accounts]
     text = f"Your account balance{'' if one else 's'}{when} {verb}: {'; '.join(amounts)}."
+    if OVERDRAFT.search(request.message) and not on:
+        limits = [_limit(a) for a in accounts if a.overdraft_minor] or ["You have no arranged overdraft."]
+        text, lines = " ".join([text, *limits]), [*lines, *limits]
     return Facts(text, tuple(lines), sources, result={"rows": rows, "date": on})
+
+
+def _limit(account: Account) -> str:
+    limit, used = (format_money(n, account.currency) for n in (account.overdraft_minor, max(0, -account.balance_minor)))
+    name = "credit" if account.kind == "credit" else "overdraft"
+    return f"The {name} limit of your {account.name} is {limit}, of which you use {used}."
 
 
 def _amount(account: Account, on: str | None) -> str:

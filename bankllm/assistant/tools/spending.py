@@ -6,35 +6,26 @@ neither, unless the customer asks for them, about money into an account, or abou
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import Statement, counted, query_of, table
+from bankllm.assistant.bank.statement import Statement, counted, period, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
+from bankllm.assistant.tools.averages import Total, averaged, ranked, with_beginning
 
 TOGETHER = re.compile(r"\b(?:total|sum|together|altogether|combined|in all|add(?:ed)? up)\b|\+", re.IGNORECASE)
 """Words of a customer who wants several sums added up."""
+RANKED = 3
+"""Names in a ranking, if the customer names no number."""
+DIFFERENCE = re.compile(r"\b(?:more|less|differ\w*|compared?|versus|vs|than|change[ds]?)\b", re.IGNORECASE)
+"""Words of a customer who compares two sums."""
 DAYS = frozenset(("date_from", "date_to"))
-
-
-@dataclass(frozen=True)
-class Total:
-    """A sum in one currency."""
-
-    currency: str
-    amount_minor: int
-    """Money out less refunds, or money in."""
-    count: int
-    """Number of payments, without refunds."""
-    refunded_minor: int = 0
-    refunds: int = 0
-    """Number of refunds."""
-    pending_minor: int = 0
-    """The part of `amount_minor` that is pending."""
-    pending: int = 0
+DIFFERS = DAYS | {"merchant", "category"}
+AT_SHOPS = ("card", "refund")
+"""Kinds of payments that one makes in a shop."""
 
 
 def counting(rows: Sequence[Transaction], query: TransactionQuery) -> list[Transaction]:
@@ -66,6 +57,8 @@ def look_up(request: Request, bank: Bank) -> Facts:
     kind = next((a.kind for a in bank.accounts(request.customer_id) if a.account_id == query.account_id), None)
     own = query.category == "own transfers" or kind == "savings" or (kind is not None and inward)
     query = replace(query, limit=None, order="newest", direction="in" if inward else None, own_transfers=own)
+    per, by = request.call.arguments.get("per", ""), request.call.arguments.get("by", "")
+    query = with_beginning(bank, request.customer_id, query, per)
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
     rows = counting(statement.rows, query)
     totals = sums(rows, query) or [Total(statement.currency, 0, 0)]
@@ -77,15 +70,25 @@ def look_up(request: Request, bank: Bank) -> Facts:
         **table(rows),
     }
     notes = [statement.note] if statement.note else []
+    if per:
+        averages = [averaged(total, statement, per) for total in totals if total.count]
+        result["averages"] = [average for average, _ in averages]
+        notes += [sentence for _, sentence in averages]
+    if by:
+        of_shops = [row for row in rows if by != "shop" or row.kind in AT_SHOPS]
+        result[f"by_{by}"] = names = _sums(of_shops, inward, lambda row: _name(row, by))
+        least, limit = request.call.arguments.get("order") == "smallest", request.call.arguments.get("limit", RANKED)
+        spent = [one for one in names if one["amount_minor"] > 0]
+        notes += [ranked(spent, by, least, limit, inward)] if spent else []
     text = " ".join([*(_text(total, statement, inward) for total in totals), *notes])
     lines = (*(line for total in totals for line in _lines(total, statement, inward)), *notes)
     return Facts(text, lines, statement.sources, statement.private, result)
 
 
 def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
-    """Return the sum of the sums of several merchants, or of several periods, if the message asks for it.
+    """Return the sum of the sums of several merchants or periods, or the difference of two, if the message asks for it.
 
-    None if they are in several currencies, or if a payment could be in two of them.
+    None if they are in several currencies, or if a payment could be in two parts of a sum.
     """
     asked = [dict(request.call.arguments) for request, _ in answers]
     results = [facts.result or {} for _, facts in answers]
@@ -96,15 +99,34 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         return None
     totals = [total for result in results for total in result.get("totals", ())]
     one_each = all(len(result.get("totals", ())) == 1 for result in results)
-    if not one_each or len({total["currency"] for total in totals}) > 1 or not TOGETHER.search(answers[0][0].message):
+    if not one_each or len({total["currency"] for total in totals}) > 1:
         return None
+    amounts, currency, message = [one["amount_minor"] for one in totals], totals[0]["currency"], answers[0][0].message
     differ = {name for one in asked for name in one if any(one[name] != other.get(name) for other in asked)}
+    if len(asked) == 2 and differ and differ <= DIFFERS and DIFFERENCE.search(message):
+        first, second = (_label(one, differ) for one in asked)
+        more = f"{format_money(abs(amounts[0] - amounts[1]), currency)} {'more' if amounts[0] > amounts[1] else 'less'}"
+        return Facts(f"That is {more}{first} than{second}.")
     apart = differ == {"merchant"} and len({one.get("merchant") for one in asked}) == len(asked)
     if differ and differ <= DAYS and all(one.keys() >= DAYS for one in asked):
         days = sorted((one["date_from"], one["date_to"]) for one in asked)
         apart = all(last < first for (_, last), (first, _) in pairwise(days))
-    amount = sum(total["amount_minor"] for total in totals)
-    return Facts(f"Together that is {format_money(amount, totals[0]['currency'])}.") if apart else None
+    whole = Facts(f"Together that is {format_money(sum(amounts), currency)}.")
+    return whole if apart and TOGETHER.search(message) else None
+
+
+def _label(asked: Mapping[str, Any], differ: Container[str]) -> str:
+    """What of a call differs from the other one: ` in October 2026 (1 to 31 October)`, ` at Tesco`, ` on coffee`."""
+    named = [
+        f" {word} {asked[name]}"
+        for name, word in (("merchant", "at"), ("category", "on"))
+        if name in differ and name in asked
+    ]
+    return "".join(named) + (period(asked.get("date_from"), asked.get("date_to")) if "date_to" in differ else "")
+
+
+def _name(row: Transaction, by: str) -> str:
+    return row.category if by == "category" else row.counterparty or row.description
 
 
 def _each_month(orders: Sequence[Mapping[str, Any]]) -> Facts | None:

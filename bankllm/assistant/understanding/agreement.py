@@ -12,8 +12,9 @@ from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, SUMS, Rules, routed
+from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, Rules, routed
 from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.sum_wishes import SUMS
 
 DAYS = ("period", "date")
 FOUND = (*DAYS, "account", "minimum", "maximum")

@@ -1,4 +1,4 @@
-"""What a message asks that no tool can give: sums of sums, averages, and data of somebody else.
+"""What a message asks that no tool can give: sums of sums, what is left over, and data of somebody else.
 
 The reply says so. A figure that answers another question would be taken for the answer.
 """
@@ -8,13 +8,16 @@ from collections.abc import Callable, Container, Sequence
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named
+from bankllm.assistant.understanding.sum_wishes import wish
 
 READS = frozenset(("balance", "spending", "transactions"))
 """Tools whose figures would be taken for the answer."""
 P = patterns("beyond")
 REPLIES: dict[str, str] = WORDS["beyond_replies"]
 SHOWS = frozenset(("account_details", "card_status"))
-_COMPUTED = ("sum", "coming", "except", "average", "left", "currency", "trip", "together")
+_COMPUTED = ("sum", "coming", "left", "currency", "trip", "together")
+_WISHED = {"without": "except", "per": "average"}
+"""Argument of `sum_wishes` → reply if no call has it."""
 
 
 def beyond(
@@ -30,7 +33,9 @@ def beyond(
         return REPLIES["other"]
     if tools & (READS | SHOWS) and P["secret"].search(message):
         return REPLIES["secret"]
+    given = {name for call in calls for name in call}
     found = next((name for name in _COMPUTED if P[name].search(message)), "")
+    found = found or next((_WISHED[name] for name in wish(message).asked.keys() & _WISHED.keys() - given), "")
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
         return ""  # `tools.spending.together` adds them up
     return REPLIES[found] if found and tools & READS else ""

@@ -17,11 +17,13 @@ Labelled = TypeVar("Labelled", Account, Payee)
 SHOWN = 40
 """Longest piece of a customer's words that a reply repeats."""
 P = patterns("resolve")
+PLACE = re.compile(r"in [A-Z][a-z]")
 PLAIN = patterns("patterns")["plain_word"]
 CATEGORIES = patterns("categories")
 NEAR_CATEGORIES = patterns("near_categories")
 CURRENCIES = patterns("currencies")
 ACCOUNT_KINDS = patterns("account_kinds")
+KINDS = patterns("kinds")
 
 
 class Ask(Exception):
@@ -76,6 +78,8 @@ def period(words: str, customer: CustomerView, today: date, *, future: bool = Fa
     if P["since_payday"].fullmatch(words.strip()) and customer.payday:
         return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
     found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")
+    if found is None and PLACE.match(words):
+        raise Unread(f"The records do not say where you paid, so I cannot look for payments {_quoted(words)}.")
     if found is None:
         raise Ask(f"Which days do you mean by {_quoted(words)}? For example: October, since 1 March, or 3 to 9 May.")
     first = {"date_from": found.date_from.isoformat()} if found.date_from else {}
@@ -138,6 +142,26 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
     if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
         raise Unread(f"I did not understand {_quoted(words)}. Please name a merchant, a category, or days.")
     raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
+
+
+def left_out(words: str, customer: CustomerView) -> Values:
+    """Read what a sum or a list leaves out: merchants, categories and kinds of payments."""
+    whole = _left_out(words, customer)
+    read = [whole] if whole else [_left_out(part, customer) for part in P["listed"].split(words)]
+    if not all(read):
+        raise Unread(f"I could not tell what to leave out by {_quoted(words)}. Please name merchants or categories.")
+    return {"without": read}
+
+
+def _left_out(words: str, customer: CustomerView) -> Values:
+    """Return the condition; an empty one if the words fit nothing, or several."""
+    words = P["around_part"].sub("", words).strip()
+    if kind := next((kind for kind, named in KINDS.items() if named.fullmatch(words)), None):
+        return {"kind": kind}
+    try:
+        return subject("category", words, customer)
+    except (Ask, Unread):
+        return {}
 
 
 def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:

@@ -7,12 +7,14 @@ customer's. No action rests on a guess.
 from collections.abc import Callable, Sequence
 from datetime import date
 
+from bankllm.assistant.bank.time_units import last_whole
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import orders, patterns, readers
 from bankllm.assistant.understanding.completion import completed, with_currency, with_status
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
+from bankllm.assistant.understanding.sum_wishes import WISHES, wish
 
 __all__ = ["CustomerView", "answered", "resolve"]
 
@@ -44,6 +46,8 @@ def resolve(
     `message` is the one that the calls are from; it completes a call that is the only one. Never raises for what a
     customer wrote.
     """
+    if any(call.keys() & WISHES for call in calls):
+        message = wish(message).plain
     if len(calls) == 1 and message:
         calls = [completed(calls[0], message, customer, today)]
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
@@ -116,19 +120,23 @@ def _ordered(
 
 
 def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:
-    values, unread = Values(), []
+    values, unread = Values(), list[str]()
     for slot in dict.fromkeys((*REQUIRED.get(call["tool"], ()), *call)):
         try:
             if slot != "tool" and not (slot == "category" and "merchant" in call):
                 values = _read(call, slot, customer, today) | values
             _check(call, values)
         except Ask as ask:
+            if unread:
+                continue  # what fits nothing is said before anything is asked
             return Question(call["tool"], slot, str(ask), ask.options, call)
         except Unread as error:
             unread.append(str(error))
     if call["tool"] == "spending" and not unread and not values.keys() - {"direction"}:
         text = "For which days do you want to know it? For example: this month, October, or since 1 March."
         return Question("spending", "period", text, call=call)
+    if "per" in values and "date_to" not in values and values["per"] != "payment":
+        values["date_to"] = last_whole(values["per"], today).isoformat()
     if call["tool"] in ("spending", "transactions") and values.get("category") in INCOME:
         values.setdefault("direction", "in")
     return ReadyCall(call["tool"], values, tuple(unread))
@@ -157,6 +165,7 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         "minimum": lambda: readers.bound(words, "minimum_minor", customer),
         "maximum": lambda: readers.bound(words, "maximum_minor", customer),
         "limit": lambda: readers.limit(words),
+        "without": lambda: readers.left_out(words, customer),
         "merchant": lambda: readers.subject("merchant", words, customer, near=tool == "standing_orders"),
         "category": lambda: readers.subject("category", words, customer),
         "account": lambda: readers.account(words, "account_id", customer, pays=acts),

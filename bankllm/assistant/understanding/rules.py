@@ -12,9 +12,12 @@ from datetime import date
 import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
+from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.slots import SHORT, P, Slots
+from bankllm.assistant.understanding.sum_wishes import SUMMED, SUMS, wish, with_wish
+from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 from bankllm.assistant.understanding.tool_head import Embed, ToolHead
 
 SECOND = 0.5
@@ -28,7 +31,6 @@ REPEATED = {
 }
 """Tool → arguments of which several values make several calls: two shops, two months, two payees."""
 
-SUMS = frozenset(("spending", "transactions"))
 MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details", "card_status", "transfer"))
 """What a message of few words is taken for, although it only names a merchant."""
 CHOSEN = patterns("wishes")
@@ -54,6 +56,8 @@ class Rules:
     today: date
     customer: CustomerView = field(default_factory=CustomerView)
     """Whose merchants and payees are looked for."""
+    _found: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+    """Messages → probabilities."""
 
     def propose(self, messages: Sequence[str], *, first: bool = True) -> list[Call]:
         """Return the calls that the last message asks for; empty if it asks for nothing that a tool does.
@@ -62,10 +66,12 @@ class Rules:
         """
         if P["nothing"].fullmatch(messages[-1]):
             return []
+        said, asked, heard = messages, wish(messages[-1]).asked, _heard(messages)
         messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
-        if regular := self._regular(messages):
+        averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
+        if not (asked.keys() - {"per"} or averages) and (regular := self._regular(messages)):
             return regular
-        whole = self.probabilities(messages)
+        whole = self.probabilities(said)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
         if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
             return [{"tool": "human_agent"}]
@@ -77,17 +83,27 @@ class Rules:
         if tool == "transfer" and first and not R["order"].search(messages[0]):
             pays = self.read("transfer", messages)
             tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
-        if tool in MISTAKEN and first and self._is_about(tool, messages):
+        if (tool in LOOK_UPS or not tool) and messages[1:]:
+            tool = _of_before(messages[-1], messages[-2]) or tool
+        summed = bool(asked.keys() & SUMMED) and self._is_of_payments(tool, heard)
+        if summed:
+            tool = "spending"
+        elif tool in MISTAKEN and first and self._is_about(tool, messages):
             tool = "transactions"
         if not tool:
             return []
+        messages = heard if tool in LOOK_UPS else messages  # an order is read as it was written
         others = (number for number in np.flatnonzero(whole[:-1] > SECOND) if number != whole.argmax())
         wishes = self._by_clause(messages[-1], tool)
         wishes = wishes or [(messages, name) for name in (tool, *(TOOL_NAMES[number] for number in others))]
         calls = [
-            call for texts, name in wishes for call in self.read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts)
+            call
+            for texts, name in wishes
+            for call in self.read(
+                name if summed and name in SUMS else routed(name, texts[-1], " ".join(texts[-2:-1])), texts
+            )
         ]
-        return self._with_subject(calls, messages[-1])[:MAX_CALLS]
+        return with_wish(self._with_subject(calls, messages[-1])[:MAX_CALLS], said)
 
     def _regular(self, messages: Sequence[str]) -> list[Call]:
         """Return the calls about what is paid each month; empty if the last message asks nothing of that kind.
@@ -120,8 +136,19 @@ class Rules:
 
     def probabilities(self, messages: Sequence[str]) -> np.ndarray:
         """Return the head's probability of each tool, and of no tool."""
-        (found,) = self.head.probabilities([messages[-1 - MAX_EARLIER :]], self.embed)
-        return np.asarray(found)
+        heard = tuple(_heard(messages))
+        if heard not in self._found:
+            (found,) = self.head.probabilities([heard], self.embed)
+            self._found[heard] = np.asarray(found)
+        return self._found[heard]
+
+    def _is_of_payments(self, tool: str, messages: Sequence[str]) -> bool:
+        """Whether an average or a ranking is about the customer's own payments, and not about the bank."""
+        if tool in SUMS or (tool in MOVES and not asks(messages[-1])):
+            return tool in SUMS
+        slots = self._slots(messages[-1])
+        named = slots.own_names("merchant") or (R["own"].search(messages[-1]) and slots.categories())
+        return bool(named or (tool == "standing_orders" and slots.read("spending")["merchant"]))
 
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
@@ -219,6 +246,19 @@ class Rules:
         return Slots(message, self.head.ordinary, self.today, self.customer.names)
 
 
+def _of_before(message: str, earlier: str) -> str:
+    """Return the tool of a message that only asks for the state of what the message before it names."""
+    if R["works"].search(message) and R["card"].search(earlier):
+        return "card_status"
+    return "standing_orders" if R["have_already"].fullmatch(message) and R["standing_orders"].search(earlier) else ""
+
+
+def _heard(messages: Sequence[str]) -> list[str]:
+    """Return the messages that are read, without thanks and without what `sum_wishes` reads."""
+    *earlier, last = (wish(message).plain for message in messages[-1 - MAX_EARLIER :])
+    return [*earlier, R["thanks"].sub("", last)]
+
+
 def _is_wish(clause: str, slots: Slots, named: bool, follows: bool) -> bool:
     """Whether a clause asks for payments that are not those of the clause before it."""
     asks, lists = follows and bool(R["asks"].match(clause)), bool(R["transactions"].search(clause))
@@ -242,7 +282,10 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     """
     if R["how_much"].fullmatch(message):
         return "standing_orders" if earlier and routed("spending", earlier) == "standing_orders" else "spending"
-    if (tool in ("set_limit", "knowledge") and R["card_limit"].search(message)) or R["a_day"].search(message):
+    if tool in LOOK_UPS | {"account_details", "card_status", "set_limit"} and R["overdraft"].search(message):
+        return "balance"
+    own_limit = R["card_limit"].search(message) or R["own_limit"].search(message)
+    if (tool in LOOK_UPS | {"set_limit"} and own_limit) or R["a_day"].search(message):
         return "card_status"
     if tool == "report_card" and R["refused"].search(message):
         return "card_status"

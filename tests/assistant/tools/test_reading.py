@@ -326,7 +326,7 @@ def test_sums_of_merchants_or_months_are_added_up_where_no_payment_is_in_two(ban
     assert total("Tesco and Shell in October, in total", *both) == Facts(
         f"Together that is {format_money(amount, 'GBP')}."
     )
-    assert total("Tesco or Shell, where do I spend more", *both) is None
+    assert total("Tesco or Shell in October", *both) is None
     assert total("in total", both[0], {"category": "groceries", **OCTOBER}) is None
     assert total("in total", OCTOBER, YEAR) is None
 
@@ -336,3 +336,122 @@ def test_a_period_before_the_records_is_said(bank: SQLiteBank, tool: str) -> Non
     text = ask(bank, tool, date_from="2024-02-01", date_to="2024-02-29").text
     assert text.endswith("The records of your payments begin on 1 August 2025.")
     assert "begin" not in ask(bank, tool, **OCTOBER).text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "number", "text"),
+    [
+        (
+            {"category": "groceries", "per": "month", "date_to": "2026-10-31"},
+            "category = 'groceries' AND booked BETWEEN '2025-11-01' AND '2026-10-31'",
+            12,
+            " a month on average over 12 months: 15.8 payments a month, of £32.27 on average.",
+        ),
+        (
+            {"merchant": "Tesco", "per": "week", "date_to": "2026-11-22"},
+            "counterparty = 'Tesco' AND booked BETWEEN '2025-11-24' AND '2026-11-22'",
+            52,
+            " a week on average over 52 weeks: ",
+        ),
+        (
+            {"merchant": "Netflix", "per": "month", **OCTOBER},
+            "counterparty = 'Netflix' AND booked LIKE '2026-10-%'",
+            1,
+            " a month on average over 1 month: 1 payment a month, of £10.99 on average.",
+        ),
+        (
+            {"per": "payment", "without": [{"category": "rent"}, {"merchant": "Tesco"}], **OCTOBER},
+            "category <> 'rent' AND COALESCE(counterparty, '') <> 'Tesco' AND booked LIKE '2026-10-%'",
+            None,
+            " for each payment on average.",
+        ),
+    ],
+)
+def test_an_average_agrees_with_sql(
+    bank: SQLiteBank, ledger: Path, arguments: dict[str, Any], where: str, number: int | None, text: str
+) -> None:
+    facts = ask(bank, "spending", **arguments)
+    sql = (
+        "SELECT -SUM(amount_minor), -SUM(CASE WHEN kind = 'refund' THEN 0 ELSE amount_minor END), SUM(kind <> 'refund')"
+        " FROM transactions JOIN holders USING (account_id) WHERE customer_id = 'CUST001' AND kind <> 'own_transfer'"
+        f" AND (amount_minor < 0 OR kind = 'refund') AND {where}"
+    )
+    with closing(sqlite3.connect(ledger)) as connection:
+        total, paid, count = connection.execute(sql).fetchone()
+    assert facts.result is not None
+    (average,) = facts.result["averages"]
+    assert facts.result["totals"][0]["amount_minor"] == total
+    assert average["payments"] == count
+    assert average["payment_minor"] == round(paid / count)
+    assert average.get("amount_minor") == (round(total / number) if number else None)
+    shown = average["amount_minor" if number else "payment_minor"]
+    assert f"That is {format_money(shown, 'GBP')}{text}" in facts.text
+    assert format_money(shown, "GBP") in "\n".join(facts.lines)
+
+
+def test_a_short_period_has_no_average(bank: SQLiteBank) -> None:
+    days: dict[str, Any] = {"date_from": "2026-11-20", "date_to": "2026-11-29"}
+    assert "less than one month, so that I give no average" in ask(bank, "spending", per="month", **days).text
+    assert "average" not in ask(bank, "spending", "CUST001", "…", per="month", merchant="Zalando").text
+
+
+def test_a_list_without_a_part(bank: SQLiteBank) -> None:
+    facts = ask(bank, "transactions", category="groceries", without=[{"merchant": "Tesco"}], **OCTOBER)
+    assert facts.text.startswith("You have 10 transactions on groceries without Tesco in October 2026")
+    assert facts.result is not None
+    assert "Tesco" not in {row["description"] for row in facts.result["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"by": "shop"}, "Most went to Tesco (£305.27), then Amazon (£151.72), Lidl (£131.40)."),
+        ({"by": "category", "limit": 1}, "Most went on rent (£920.00)."),
+        ({"by": "merchant", "order": "smallest", "limit": 1}, "Least went to "),
+        ({"by": "merchant", "direction": "in", "limit": 1}, "Most came from Northgate Logistics (£3,266.00)."),
+    ],
+)
+def test_the_names_with_the_largest_sums(bank: SQLiteBank, arguments: dict[str, Any], text: str) -> None:
+    facts = ask(bank, "spending", **arguments, **OCTOBER)
+    assert text in facts.text
+    assert facts.result is not None
+    assert facts.result[f"by_{arguments['by']}"]
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "second", "text"),
+    [
+        (
+            "how much more in October than September",
+            OCTOBER,
+            {"date_from": "2026-09-01", "date_to": "2026-09-30"},
+            "That is £204.30 less in October 2026 (1 to 31 October) than in September 2026 (1 to 30 September).",
+        ),
+        (
+            "more on coffee or takeaways",
+            {"category": "takeaways", **OCTOBER},
+            {"category": "coffee", **OCTOBER},
+            "That is £0.91 more on takeaways than on coffee.",
+        ),
+        ("coffee and takeaways", {"category": "takeaways", **OCTOBER}, {"category": "coffee", **OCTOBER}, None),
+        ("more in or out", {"direction": "in", **OCTOBER}, {"direction": "out", **OCTOBER}, None),
+    ],
+)
+def test_the_difference_of_two_sums(
+    bank: SQLiteBank, message: str, first: dict[str, str], second: dict[str, str], text: str | None
+) -> None:
+    requests = [Request(message, "CUST001", ReadyCall("spending", one)) for one in (first, second)]
+    found = together([(one, TOOLS.get("spending")(one, bank)) for one in requests])
+    assert (found and found.text) == text
+
+
+def test_a_question_about_the_overdraft_gets_its_limit(bank: SQLiteBank) -> None:
+    said = "what is my overdraft limit"
+    assert "The overdraft limit of your Current account is £1,000.00, of which you use £0.00." in (
+        ask(bank, "balance", message=said).text
+    )
+    assert "The credit limit of your Credit card is £2,500.00, of which you use £640.25." in (
+        ask(bank, "balance", "CUST005", message=said, account_id="ACC00503").text
+    )
+    assert "no arranged overdraft" in ask(bank, "balance", message=said, account_id="ACC00102").text
+    assert "limit" not in ask(bank, "balance", message="what is my balance").text

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
 import pytest
 
 from bankllm.assistant.bank.tools import Call, parse_calls
+from bankllm.assistant.language_model import needs_model
 from bankllm.assistant.understanding.resolve import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import HEAD, ToolHead
@@ -96,6 +98,61 @@ def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[st
 def test_what_a_sum_is_about(embedder: Embedder, message: str, wanted: list[tuple[str, str | None]]) -> None:
     calls = proposed(embedder, message, names=("Costa", "Pret A Manger"))
     assert [(name, call.get(name)) for call, (name, _) in zip(calls, wanted, strict=True)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("messages", "call"),
+    [
+        (["what do I spend on groceries a month on average"], {"per": "month", "category": "groceries"}),
+        (["how often do I go to costa"], {"per": "month", "merchant": "costa"}),
+        (["average transaction at Costa"], {"per": "payment", "merchant": "Costa"}),
+        (["groceries a month on average", "and at Costa?", "and petrol"], {"per": "month", "category": "petrol"}),
+        (["which shop did I spend most at in May"], {"by": "shop", "period": "May"}),
+        (["my top 4 merchants this year"], {"by": "merchant", "limit": "4", "period": "this year"}),
+        (["all spending except rent in May"], {"without": "rent", "period": "May"}),
+        (["all spending except rent in May", "and in June?"], {"without": "rent", "period": "June"}),
+        (["groceries in May but not Netflix"], {"without": "Netflix", "category": "groceries", "period": "May"}),
+        (["all spending except Costa in May", "how much was Costa?"], {"merchant": "Costa", "period": "May"}),
+    ],
+)
+def test_averages_rankings_and_what_is_left_out(embedder: Embedder, messages: list[str], call: dict[str, str]) -> None:
+    assert proposed(embedder, *messages, names=("Costa", "Netflix")) == [{"tool": "spending", **call}]
+
+
+def test_an_order_is_read_as_it_was_written(embedder: Embedder) -> None:
+    (call,) = proposed(embedder, "what I want: send £20 to mum every month")
+    assert call["tool"] == "transfer"
+    assert "per" not in call
+
+
+@pytest.mark.parametrize(
+    ("messages", "tool"),
+    [
+        (["what is my overdraft limit"], "balance"),
+        (["how much of my overdraft am I using"], "balance"),
+        (["do I have an overdraft"], "balance"),
+        (["how do overdrafts work"], "knowledge"),
+        (["how much does an overdraft cost"], "knowledge"),
+        (["what is my daily limit"], "card_status"),
+        (["which of my subscriptions is the most expensive"], "standing_orders"),
+        (["how can i set up a standing order", "what do i have already"], "standing_orders"),
+        (["unfreeze my card", "oh ok so it works?"], "card_status"),
+    ],
+)
+def test_what_the_accounts_and_cards_have(embedder: Embedder, messages: list[str], tool: str) -> None:
+    assert [call["tool"] for call in proposed(embedder, *messages)] == [tool]
+
+
+def test_the_probabilities_of_a_message_are_computed_once() -> None:
+    passes: list[list[str]] = []
+
+    def embed(texts: list[str]) -> np.ndarray:
+        passes.append(texts)
+        return np.full((len(texts), 384), 384**-0.5, np.float32)
+
+    rules = Rules(ToolHead.load(), embed, TODAY)
+    needs_model(["thanks, what is my balance"], rules, rules.propose(["thanks, what is my balance"]))
+    assert len(passes) == 1
 
 
 def test_an_amount_of_two_payees_is_left_out(embedder: Embedder) -> None:
