@@ -307,7 +307,7 @@ def test_names_of_merchants_are_data(bank: SQLiteBank) -> None:
 
 def test_without_conditions_the_call_says_how_many(bank: SQLiteBank) -> None:
     for limit, count in ({"limit": 2}, 2), ({}, 5):
-        facts = ask(bank, "transactions", **limit)
+        facts = ask(bank, "transactions", "CUST001", "…", **limit)
         assert facts.result is not None
         assert facts.result["count"] == count
     months = ask(bank, "transactions", message="transactions for the last 3 months", date_from="2026-08-29")
