@@ -63,7 +63,9 @@ def period(words: str, today: date) -> DayRange | None:
     Raises `UsageError` if a day does not exist, if the period ends before it begins, and if it lies in the future.
     """
     text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
-    found = _range(text, today) or _open(text, today) or _days(text, today)
+    if re.fullmatch(r"(?:the )?last week", text) and "the last week" in words.lower():
+        text = "past week"  # the last seven days; without the article it is the week before this one
+    found = _bracketed(text, today) or _range(text, today) or _open(text, today) or _days(text, today)
     if found and (found.date_from or found.date_to) > today:
         raise UsageError(f"“{words}” begins on {found.date_from or found.date_to}. Expected a period in the past.")
     if found and found.date_from and found.date_from > found.date_to:
@@ -170,6 +172,29 @@ def _spelled(match: re.Match[str]) -> str:
 def _month_spelled(match: re.Match[str]) -> str:
     number = int(match[2] or match[3])
     return f"{MONTHS[number] if 0 < number < 13 else f'month {number}'} {match[1] or match[4]}"
+
+
+def _bracketed(text: str, today: date) -> DayRange | None:
+    """Read a period that a bracket makes precise: `2025 (from august on)`, `mid august (about 8th to 14th)`."""
+    match = re.fullmatch(r"(.+?) ?\((?:(?:about|around|roughly|say|i\.?e\.?) )?(.+)\)", text)
+    whole = _days(match[1], today) if match else None
+    if not match or not whole or not whole.date_from:
+        return None
+    if match[2] in UNITS:
+        return whole  # may (the whole month)
+    first, last = whole.date_from, whole.date_to
+    inner, named = match[2], re.search(YEAR, match[2])
+    if edge := re.fullmatch(r"(from|since|to|until|till?|up to) (.+?)(?: on(?:wards?)?)?", inner):
+        found = _days(edge[2] if named else f"{edge[2]} {first.year}", today)
+        found = found and DayRange(
+            *((found.date_from, last) if edge[1] in ("from", "since") else (first, found.date_to))
+        )
+    else:
+        month = "" if re.search(rf"\b(?:{MONTH})\b", inner) else f" {MONTHS[first.month]}"
+        stated = f"{inner}{month}" if named else f"{inner}{month} {first.year}"
+        found = _range(stated, today) or _days(stated, today)
+    inside = found and found.date_from and first + relativedelta(day=1) <= found.date_from <= found.date_to
+    return found if inside and found and found.date_to <= last + relativedelta(day=31) else None
 
 
 def _range(text: str, today: date) -> DayRange | None:

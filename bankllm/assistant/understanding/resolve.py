@@ -137,6 +137,8 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
         return Question("spending", "period", text, call=call)
     if "per" in values and "date_to" not in values and values["per"] != "payment":
         values["date_to"] = last_whole(values["per"], today).isoformat()
+    if call["tool"] == "spending" and values.get("category") == "fees":
+        values.pop("direction", None)  # fees are paid, whatever else of the message came in
     if call["tool"] in ("spending", "transactions") and values.get("category") in INCOME:
         values.setdefault("direction", "in")
     return ReadyCall(call["tool"], values, tuple(unread))

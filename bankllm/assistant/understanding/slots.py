@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import pairwise
 
 from rapidfuzz.distance import OSA
 
@@ -79,7 +80,8 @@ class Slots:
         if "merchant" in wanted:
             categories = self.categories()
             certain = categories and not all(P["weak_category"].fullmatch(self.message, *span) for span in categories)
-            found["merchant"] = self._take(self._named("merchant", 4 if certain else 2 if categories else 1))
+            names = self._named("merchant", 4 if certain else 2 if categories else 1)
+            found["merchant"] = self._take(self._with_categories(names, categories))
             if not found["merchant"]:
                 found["category"] = self._take(categories or self._after("category_after"))
             if not found["merchant"] and not found["category"]:
@@ -186,6 +188,17 @@ class Slots:
             )
             if P["from_day"].fullmatch(piece) or (piece.startswith("from ") and P["dated"].search(before)):
                 start += len("from the ") if piece.startswith("from the ") else len("from ")
+            if piece == "last week" and re.search(r"\b(?:in|over|within|during) the $", before):
+                start -= len("the ")
+            more = re.match(r" ?\([^()]+\)", self.message[end:])
+            if (
+                more
+                and not piece.startswith("since ")
+                and periods.readable(self.message[start : end + more.end()], self.today)
+            ):
+                end += more.end()
+            if spans and spans[-1][1] > start:
+                continue  # inside the bracket of the one before
             modal = piece == "may" and re.match(r" (?:i|we|you|he|she|they|be|have|it)\b", after)
             unit = P["unit"].fullmatch(piece)
             whole = re.search(r"\b(?:the|at|of|over|within|for) (?:the )?(?:whole |entire |full )?$", before)
@@ -289,6 +302,17 @@ class Slots:
                 if found and (not typos or len(plain(found[0]).split()) == length):
                     spans.append((start, end))
         return _final(self.message, sorted(spans))
+
+    def _with_categories(self, own: list[Span], categories: list[Span]) -> list[Span]:
+        """Add the categories of a list to the customer's own names in it: "Uber, takeaways and Ticketmaster"."""
+        apart = [one for one in categories if not any(start < one[1] and one[0] < end for start, end in own)]
+        spans = sorted(own + apart)
+        between = (self.rest[end:start] for (_, end), (start, _) in pairwise(spans))
+        listed = own and all(map(self._is_own, own)) and all(map(P["listed"].fullmatch, between))
+        return spans[:MAX_CALLS] if listed else own
+
+    def _is_own(self, span: Span) -> bool:
+        return bool(fitting(self.message[slice(*span)], self.names))
 
     def _with_listed(self, own: list[Span]) -> list[Span]:
         """Add names beside the customer's own ones: "costa and pret" for "Costa" and "Pret A Manger"."""
