@@ -179,7 +179,7 @@ class Slots:
         return _final(self.message, [span for span in spans if not P["unit"].fullmatch(self.message[slice(*span)])])
 
     def _periods(self) -> list[Span]:
-        spans = []
+        spans: list[Span] = []
         for start, end in self._runs(lambda words: periods.period(words, self.today), _starts_period):
             piece, before, after = (
                 self.message[start:end].lower(),
