@@ -92,7 +92,9 @@ def of_rows(original: Path, prefixes: tuple[str, ...]) -> Iterator[Tampering]:
             columns_of = {*map(str, record["parameters"].values()), *record["raw"]["where"]}
             for one in sorted(columns & {*columns_of, *IMPLIED.get(record["statistic"], ())}):
                 columns.discard(one)
-                yield Tampering(f"column {one} of {name}", "seals", column(name, one), named)
+                how = record["parameters"]
+                counted = how.get("equals", "other") if one == how.get("column") else "other"
+                yield Tampering(f"column {one} of {name}", "seals", column(name, one, counted), named)
 
 
 def measured(original: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -65,16 +65,17 @@ def fields(wanted: str, /, file: str = "records.jsonl", **changes: Any) -> Chang
     return lines(file, edit)
 
 
-def column(name: str, wanted: str) -> Change:
-    """Halves every second number of a column of a CSV file, or replaces every second text, and that of the second row.
+def column(name: str, wanted: str, counted: str = "other") -> Change:
+    """Changes every second number of a column of a CSV file, or replaces every second text, and that of the second row.
 
-    Some columns count only in rows with an odd number.
+    Some columns count only in rows with an odd number. A text becomes `counted`, the one that a record counts.
     """
 
     def edit(text: str) -> str:
         rows = list(csv.DictReader(io.StringIO(text)))
         for row in (*rows[::2], *rows[1:2]):
-            row[wanted] = f"{float(row[wanted]) / 2:g}" if re.fullmatch(r"\d+(\.\d+)?", row[wanted]) else "other"
+            text = counted if row[wanted] != counted else "other"
+            row[wanted] = f"{float(row[wanted]) / 2 + 7:g}" if re.fullmatch(r"\d+(\.\d+)?", row[wanted]) else text
         output = io.StringIO()
         writer = csv.DictWriter(output, list(rows[0]), lineterminator="\n")
         writer.writeheader()
