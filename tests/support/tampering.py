@@ -66,16 +66,18 @@ def fields(wanted: str, /, file: str = "records.jsonl", **changes: Any) -> Chang
 
 
 def column(name: str, wanted: str, counted: str = "other") -> Change:
-    """Changes every second number of a column of a CSV file, or replaces every second text, and that of the second row.
+    """Changes a column of a CSV file: each number, in even and odd rows by another factor, and most texts.
 
-    Some columns count only in rows with an odd number. A text becomes `counted`, the one that a record counts.
+    A text becomes `counted`, the one that a record counts, or another.
     """
 
     def edit(text: str) -> str:
         rows = list(csv.DictReader(io.StringIO(text)))
-        for row in (*rows[::2], *rows[1:2]):
-            text = counted if row[wanted] != counted else "other"
-            row[wanted] = f"{float(row[wanted]) / 2 + 7:g}" if re.fullmatch(r"\d+(\.\d+)?", row[wanted]) else text
+        for number, row in enumerate(rows):
+            if re.fullmatch(r"\d+(\.\d+)?", row[wanted]):
+                row[wanted] = f"{float(row[wanted]) * (2 + number % 2) + 7:g}"
+            elif number % 2 == 0 or number == 1:
+                row[wanted] = counted if row[wanted] != counted else "other"
         output = io.StringIO()
         writer = csv.DictWriter(output, list(rows[0]), lineterminator="\n")
         writer.writeheader()
