@@ -53,7 +53,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unit": lambda r: {"unit": "s" if r["unit"] == "ms" else "ms"},
     "n": lambda r: {"n": r["n"] + 1},
     "interval": lambda r: {"ci95": [0.25, 0.75] if r["ci95"] is None else [r["ci95"][0], r["ci95"][1] * 1.1]},
-    "rows": lambda r: {"raw": {"where": {} if r["raw"]["where"] else {"none": "such"}}},
+    "rows": lambda r: {"raw": {"where": {**r["raw"]["where"], "none": "such"}}},
     "statistic": lambda r: {"statistic": "maximum" if r["statistic"] == "count" else "count"},
     "validity": lambda r: VALID if not r["valid"] else {"valid": False, "invalid_because": "one run"},
     "parameters": lambda r: {"parameters": {"column": "none", "predicted": "none", "places": "none", "a": "none"}},
