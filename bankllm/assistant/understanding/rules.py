@@ -114,6 +114,8 @@ class Rules:
         monthly = [bool(R["monthly"].search(one) and not R["not_monthly"].search(one)) for one in messages[-2:]]
         if slots.periods() or R["how_to"].search(message) or R["pays"].match(message) or P["dated"].search(message):
             return []
+        if R["order"].search(message) and self._slots(message).read("transfer")["amount"]:
+            return []  # to send an amount every month is an order
         found = slots.regular()
         whole = R["whole_question"].fullmatch(slots.rest) and found["merchant"] and not R["not_monthly"].search(message)
         follows = len(message.split()) <= SHORT and len(monthly) > 1 and monthly[0] and found["merchant"]

@@ -31,6 +31,7 @@ _TRAILING = re.compile(r"(?:['’]s)?[.,;:?!)\"'”…]*$")
 _WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
 _CATEGORIES = [words for name in ("near_categories", "categories") for pair in WORDS[name].items() for words in pair]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
+_SURE_CATEGORY = re.compile("|".join("|".join(pair) for pair in WORDS["categories"].items()), re.IGNORECASE)
 CATEGORY_NAMES = tuple(WORDS["categories"])
 _DATE = re.compile(rf"{periods.MONTH}|(?:{periods.WEEKDAY})s?", re.IGNORECASE)
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
@@ -305,7 +306,8 @@ class Slots:
 
     def _with_categories(self, own: list[Span], categories: list[Span]) -> list[Span]:
         """Add the categories of a list to the customer's own names in it: "Uber, takeaways and Ticketmaster"."""
-        apart = [one for one in categories if not any(start < one[1] and one[0] < end for start, end in own)]
+        sure = [one for one in categories if _SURE_CATEGORY.fullmatch(self.message[slice(*one)])]
+        apart = [one for one in sure if not any(start < one[1] and one[0] < end for start, end in own)]
         spans = sorted(own + apart)
         between = (self.rest[end:start] for (_, end), (start, _) in pairwise(spans))
         listed = own and all(map(self._is_own, own)) and all(map(P["listed"].fullmatch, between))

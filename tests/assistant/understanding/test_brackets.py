@@ -38,3 +38,8 @@ def test_a_bracket_that_does_not_fit_is_unread(words: str) -> None:
 def test_categories_of_a_list_stay_beside_names() -> None:
     slots = Slots("Uber, takeaways and Ticketmaster in June", {"in": 1, "and": 2}, TODAY, ("Uber", "Ticketmaster"))
     assert slots.read("spending")["merchant"] == ["Uber", "takeaways", "Ticketmaster"]
+
+
+def test_words_for_a_part_of_a_category_do_not_join_a_list() -> None:
+    slots = Slots("school lunches, parentpay, since sept", {"school": 1, "since": 2}, TODAY, ("ParentPay",))
+    assert slots.read("spending")["merchant"] == ["parentpay"]

@@ -63,6 +63,7 @@ def test_a_monthly_amount(bank: Bank, embedder: Embedder, customer: str, message
         "what is the monthly fee for Everyday Plus",
         "what is my balance",
         "send 50 to Leeds City Council every month",
+        "ok send Leeds City Council £54 every month then",
         "how much did I pay the nursery in October",
     ],
 )
