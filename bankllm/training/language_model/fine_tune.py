@@ -148,6 +148,8 @@ def fine_tune(
             for weights in model.parameters():
                 if weights.requires_grad:
                     weights.data = weights.data.float()  # TRL made those of a 4-bit model bf16
+            trained = [weights for weights in model.parameters() if weights.requires_grad]
+            before = [weights.detach().clone() for weights in trained] if config.average else []
             try:
                 trainer.train(resume_from_checkpoint=str(saved.newest) if saved and saved.newest else None)
             except OSError as error:
@@ -156,7 +158,9 @@ def fine_tune(
                     "another folder, and start again: the training resumes."
                 ) from error
     model.eval()
-    if not all(torch.isfinite(weights).all() for weights in model.parameters() if weights.requires_grad):
+    for weights, start in zip(trained, before, strict=False):
+        weights.data.lerp_(start, 0.5)
+    if not all(torch.isfinite(weights).all() for weights in trained):
         raise ModelError("The training diverged: weights are not finite. Lower learning_rate.")
     costs = {
         "device": device,
@@ -164,7 +168,7 @@ def fine_tune(
         **watch.state,
         "examples": len(rows),
         "too_long": len(too_long),
-        "trainable_parameters": sum(count_weights(w) for w in model.parameters() if w.requires_grad),
+        "trainable_parameters": sum(map(count_weights, trained)),
         "total_parameters": sum(map(count_weights, model.parameters())),
     }
     tuned = FineTuned(model, tokenizer, config, costs, _curve(trainer.state.log_history), too_long)

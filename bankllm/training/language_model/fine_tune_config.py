@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
+from bankllm.errors import UsageError
 from bankllm.model import base_models
 from bankllm.training.config import explain
 
@@ -20,6 +21,9 @@ class LanguageModelConfig(BaseModel):
     """A causal language model, as `base_models.resolve` accepts it."""
     start: Path | None = None
     """Folder of an adapter of the same rank that the training continues; None: a new adapter."""
+    average: bool = False
+    """Whether the result is the mean of the weights of `start` and of those after the training, which forgets less
+    than the latter (Wortsman et al., Robust fine-tuning of zero-shot models, 2022)."""
     rank: int = Field(8, ge=1, le=256)
     """Rank r of the LoRA matrices beside every linear layer except the output layer."""
     alpha: int | None = Field(None, gt=0)
@@ -50,4 +54,7 @@ class LanguageModelConfig(BaseModel):
     @classmethod
     def _explain(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         with explain("bankllm/training/language_model/fine_tune_config.py"):
-            return handler(values)
+            config = handler(values)
+        if config.average and config.start is None:
+            raise UsageError("average=true needs the adapter to average with. Set start to its folder.")
+        return config

@@ -86,6 +86,22 @@ def test_a_training_continues_an_adapter_and_says_so(config, examples, tmp_path)
         fine_tune(more.model_copy(update={"start": tmp_path}), examples, progress=False)
 
 
+def test_the_result_may_be_the_mean_of_the_weights_before_and_after(config, examples, tmp_path) -> None:
+    first, ended, mean = (tmp_path / name for name in ("first", "ended", "mean"))
+    fine_tune(config.model_copy(update={"max_steps": 1}), examples, first, progress=False)
+    more = config.model_copy(update={"start": first, "max_steps": 2, "learning_rate": 0.05})
+    fine_tune(more, examples, ended, progress=False)
+    fine_tune(more.model_copy(update={"average": True}), examples, mean, progress=False)
+    before, after, got = (load_file(folder / "adapter_model.safetensors") for folder in (first, ended, mean))
+    for name, weights in got.items():
+        assert torch.allclose(weights.float(), (before[name].float() + after[name].float()) / 2, atol=1e-3), name
+    assert any(not torch.allclose(got[name].float(), after[name].float(), atol=1e-2) for name in got)
+    assert "the mean of those before and after" in (mean / "README.md").read_text()
+
+    with pytest.raises(UsageError, match="average=true needs the adapter to average with"):
+        LanguageModelConfig(average=True)
+
+
 def test_a_checkpoint_folder_with_other_files_is_refused(config, examples, tmp_path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UsageError, match=r"notes\.txt, which is no checkpoint"):
