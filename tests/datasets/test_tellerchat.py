@@ -8,6 +8,7 @@ import pytest
 from bankllm.datasets import tellerchat
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import DataError
+from bankllm.vectors.embedder import Embedder
 
 FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 ENUMERATIONS = {"tool", "direction", "order", "kind", "question", "reason"}
@@ -24,7 +25,7 @@ def pattern(example: Understand) -> str:
 
 def test_the_sets_have_the_documented_size_and_variety() -> None:
     train, test = tellerchat.load(Understand, "train"), tellerchat.load(Understand, "test")
-    assert (len(train), len(test)) == (8956, 689)
+    assert (len(train), len(test)) == (9855, 689)
     tools = Counter(call["tool"] for example in test for call in example.calls)
     assert len(tools) == 16
     assert min(tools.values()) >= 10
@@ -38,9 +39,20 @@ def test_no_test_message_has_the_pattern_of_a_training_message() -> None:
     assert not train.keys() & set(map(pattern, tellerchat.load(Understand, "test")))
 
 
+@pytest.mark.slow
+def test_no_training_message_has_nearly_the_meaning_of_a_test_message() -> None:
+    embedder = Embedder()
+    for task in (Understand, Word):
+        train, test = (
+            embedder.encode(["\n".join(row.messages) if isinstance(row, Understand) else row.message for row in rows])
+            for rows in (tellerchat.load(task, "train"), tellerchat.load(task, "test"))
+        )
+        assert (train @ test.T).max() < 0.9
+
+
 def test_a_packaged_reply_states_what_is_required_and_no_other_figure() -> None:
     train, test = tellerchat.load(Word, "train"), tellerchat.load(Word, "test")
-    assert (len(train), len(test)) == (1930, 258)
+    assert (len(train), len(test)) == (2379, 258)
     assert not {example.message for example in train} & {example.message for example in test}
     for example in (*train, *test):
         known = FIGURE.findall(" ".join(example.facts))
