@@ -31,7 +31,9 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     records = {record.id: record for record in read_records(folder)}
     assert len(records) >= 50
     pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in names)}
-    assert {finding.subject for finding in verdict.findings} == records.keys() | pages
+    trained = {f"adapters/{path.name}" for path in (folder / "adapters").iterdir()}
+    assert len(trained) == 5
+    assert {finding.subject for finding in verdict.findings} == records.keys() | pages | trained
     command = [sys.executable, "-I", folder / "verify.pyz"]
     standalone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert standalone.stdout.splitlines()[-1] == verdict.summary()
