@@ -105,6 +105,8 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
     differ = {name for one in asked for name in one if any(one[name] != other.get(name) for other in asked)}
     if len(asked) == 2 and differ and differ <= DIFFERS and DIFFERENCE.search(message):
         first, second = (_label(one, differ) for one in asked)
+        if amounts[0] == amounts[1]:
+            return Facts("Both are the same.")
         more = f"{format_money(abs(amounts[0] - amounts[1]), currency)} {'more' if amounts[0] > amounts[1] else 'less'}"
         return Facts(f"That is {more}{first} than{second}.")
     apart = differ == {"merchant"} and len({one.get("merchant") for one in asked}) == len(asked)

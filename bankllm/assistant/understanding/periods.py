@@ -235,7 +235,8 @@ def _range(text: str, today: date) -> DayRange | None:
 
 
 def _open(text: str, today: date, future: bool = False) -> DayRange | None:
-    text = re.sub(r"^since .+? ?\((?:on |from )?([^()]+)\)$", r"since \1", text)  # since the clocks went back (25 Oct)
+    # since the clocks went back (25 Oct), since the summer (1 sept say)
+    text = re.sub(r"^since .+? ?\((?:(?:on|from|about|around|say) )?([^()]+?)(?:,? say)?\)$", r"since \1", text)
     match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+?)(?: onwards?)?|(.+) onwards?", text)
     if match is None:
         return None

@@ -117,7 +117,8 @@ class Rules:
         if R["order"].search(message) and self._slots(message).read("transfer")["amount"]:
             return []  # to send an amount every month is an order
         found = slots.regular()
-        whole = R["whole_question"].fullmatch(slots.rest) and found["merchant"] and not R["not_monthly"].search(message)
+        asked = R["whole_question"].fullmatch(slots.rest) or (len(monthly) == 1 and R["bill_only"].fullmatch(message))
+        whole = asked and found["merchant"] and not R["not_monthly"].search(message)
         follows = len(message.split()) <= SHORT and len(monthly) > 1 and monthly[0] and found["merchant"]
         if not (monthly[-1] or whole or follows):
             return []

@@ -207,7 +207,7 @@ class Slots:
                 spans.append((start, end))
         for match in P["since"].finditer(self.message):
             start, end = match.start(), match.start() + len(match[0].rstrip())
-            day = re.match(r" ?\(([^()]+)\)", self.message[end:])
+            day = re.match(r" ?\((?:(?:about|around|say) )?([^()]+?)(?:,? say)?\)", self.message[end:])
             if day and periods.readable(day[1], self.today):  # since the clocks went back (25 Oct)
                 end += day.end()
                 spans = [span for span in spans if span[1] <= start or end <= span[0]] + [(start, end)]

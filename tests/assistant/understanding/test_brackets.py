@@ -21,6 +21,7 @@ TODAY = date(2026, 11, 29)
         ("water bill total 2025 (from august on)", "2025 (from august on)", "2025-08-01 2025-12-31"),
         ("interest over last tax year (to 5 April 2026)", "last tax year (to 5 April 2026)", "2025-04-06 2026-04-05"),
         ("tesco in May (the whole month)", "May (the whole month)", "2026-05-01 2026-05-31"),
+        ("pret since the summer (1 sept say)", "since the summer (1 sept say)", "2026-09-01 2026-11-29"),
         ("a refund in the last week?", "the last week", "2026-11-23 2026-11-29"),
         ("a refund last week?", "last week", "2026-11-16 2026-11-22"),
     ],

@@ -42,6 +42,8 @@ def replies(bank: Bank, embedder: Embedder, customer: str, *messages: str) -> li
     ("customer", "messages", "words"),
     [
         ("CUST003", ["how much is the nursery each month"], ["£520.00 each month", "by direct debit", "2026"]),
+        ("CUST005", ["Rent?"], ["£1,085.00 each month", "Peabody Homes"]),
+        ("CUST002", ["Phone bill amount?"], ["€29.90 each month"]),
         ("CUST004", ["what's my car insurance"], ["£44.00 each month on insurance", "Direct Line"]),
         ("CUST011", ["whats the mortgage"], ["£980.00 each month", "Skipton Mortgages"]),
         ("CUST012", ["what do I chip in to the joint a/c monthly"], ["£820.00 each month to your Joint account"]),
