@@ -27,11 +27,7 @@ from bankllm.settings import project_root
 PEERS = Path(__file__).parent / "peers"
 LITSERVE_FOLDER = project_root() / "build" / "peers"
 """Separate from our environment, whose versions are pinned by the lock file."""
-INSTALL_LITSERVE = (
-    "grep -v '^mcp' requirements.lock > build/constraints.txt && "
-    f"pip install --target {LITSERVE_FOLDER} -c build/constraints.txt litserve==0.2.19 'mcp<2'"
-)
-"""LitServe 0.2.19 does not start with version 2 of `mcp`, which is in requirements.lock."""
+INSTALL_LITSERVE = f"pip install --target {LITSERVE_FOLDER} -c requirements.lock litserve==0.2.19"
 CUSTOMERS = tuple(f"CUST{number:03d}" for number in range(1, 11))
 TOKEN_SECONDS = 24 * 3600
 SECRET = secrets.token_hex(32)

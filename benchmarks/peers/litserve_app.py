@@ -1,7 +1,6 @@
 """Peer server: the same classifier in LitServe, with dynamic batching.
 
-grep -v '^mcp' requirements.lock > build/constraints.txt
-pip install --target build/peers -c build/constraints.txt litserve==0.2.19 'mcp<2'
+pip install --target build/peers -c requirements.lock litserve==0.2.19
 PYTHONPATH=build/peers python benchmarks/peers/litserve_app.py --model FOLDER --port 8000
 """
 
@@ -46,6 +45,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
+    # With `mcp` but without `fastmcp`, LitServe 0.2.19 does not start.
+    litserve.server._MCP_AVAILABLE = False
     server = litserve.LitServer(Classifier(options.model), accelerator="cpu", healthcheck_path="/health/ready")
     server.run(host=options.host, port=options.port, generate_client_file=False, log_level="warning", access_log=False)
 
