@@ -33,7 +33,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     if not orders:
         text = f"You have no standing orders, direct debits or subscriptions{when}."
         return Facts(text, (text,), sources, result=result)
-    total = " and ".join(format_money(minor, currency) for currency, minor in _sums(orders).items())
+    total = _total(orders)
     payments = counted(len(orders), "regular payment") + (f"{when}, {total} in all" if when else "")
     dated = [f"{_order(order)} {'on' if when else 'monthly, next'} {day(order.next_due)}" for order in orders]
     kinds = [order.kind.replace("_", " ").capitalize() for order in orders]
@@ -76,7 +76,7 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     result: dict[str, Any] = {"rows": [asdict(order) for order in orders]}
     if orders:
         what = f" {'to' if named.keys() & {'merchant', 'to_account_id'} else 'on'} {about}"
-        total = " and ".join(format_money(minor, currency) for currency, minor in _sums(orders).items())
+        total = _total(orders)
         names = [f"{_order(order)} " for order in orders] if orders[1:] or "category" in named else [""]
         each = [f"{name}{_repeats(order)}" for name, order in zip(names, orders, strict=True)]
         text = f"You pay {total} each month{what}{': ' if names[0] else ' '}{'; '.join(each)}."
@@ -100,8 +100,9 @@ def _of_month(rows: Sequence[Transaction]) -> str:
     return f"{format_money(abs(total), currency)} {way} in {month(rows[0].booked)}"
 
 
-def _sums(orders: Sequence[StandingOrder]) -> Counter[str]:
+def _total(orders: Sequence[StandingOrder]) -> str:
+    """The sum of the orders in each currency: `£52.00 and €8.00`."""
     sums = Counter[str]()
     for order in orders:
         sums[order.currency] += order.amount_minor
-    return sums
+    return " and ".join(format_money(minor, currency) for currency, minor in sums.items())
