@@ -86,7 +86,9 @@ class Profile(BaseModel):
     curve_rates: tuple[float, ...]
     """Offered rates of notebook 02's curve of degradation, in requests per second."""
     curve_step_s: float
-    """Duration in seconds of each of these rates; extended until there are enough requests for a p50."""
+    """Duration in seconds of each of these rates; extended until there are `curve_requests`."""
+    curve_requests: int
+    """Minimum number of requests at each of these rates."""
     cost_chats: tuple[int, int]
     """Number of chats per chunk when notebook 02 measures what chats cost, without and with the language model."""
     model_soak_s: float

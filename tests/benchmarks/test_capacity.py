@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
     asked += [*chats("model", "one", 410, 400, 7), *chats("model", "busy", 810, 800, 7)]
     swept = partial(offer, SimulatedService(TRUTH.chat), seed=11)
     steps = rate_sweep.sweep(swept, first_rate=60, step_s=4, max_steps=10, max_s=1e9)
-    curve = rate_sweep.curve(partial(offer, TRUTH, seed=12), [1, 2, 4, 16], step_s=60)
+    curve = rate_sweep.curve(partial(offer, TRUTH, seed=12), [1, 2, 4, 16], step_s=60, requests=12)
     tables = {"cost": costs, "cost_chats": asked, "sweep_chat_w1": rate_sweep.rows_of(steps, "chat_w1")}
     for name, rows in {**tables, "curve": rate_sweep.rows_of(curve, "model")}.items():
         write_rows(raw / f"02_{name}.csv.gz", rows)

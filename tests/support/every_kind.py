@@ -105,7 +105,7 @@ def add_loads(run: Run) -> None:
     run.write_rows("load_openloop_summary", [result.summary()])
     sweep = rate_sweep.sweep(partial(open_loop, capacity=200), first_rate=100, step_s=0.5, max_steps=4, max_s=1e9)
     run.write_rows("sweep", rate_sweep.rows_of(sweep, "chat_w1"))
-    curve = rate_sweep.curve(partial(open_loop, capacity=200), [50, 400], step_s=0.6)
+    curve = rate_sweep.curve(partial(open_loop, capacity=200), [50, 400], step_s=0.6, requests=12)
     pieces = [piece for n in range(30) for piece in piece_rows(n, n, [n + 0.2, n + 0.3, n + 0.5 + n / 99], "model")]
     curve[0] = rate_sweep.Step(50, replace(curve[0].result, pieces=pieces))
     run.write_rows("curve", rate_sweep.rows_of(curve, "model"))

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, cast
 
 from bankllm.evidence.statistics.rates import goodput, knee, throughput
-from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.evidence.statistics.statistic import Rows
 from bankllm.loadtest.load import LoadResult, RequestRow, estimate
 
@@ -101,12 +100,9 @@ def sweep(
     return steps
 
 
-def curve(offer: Callable[..., LoadResult], rates: Sequence[float], step_s: float) -> list[Step]:
-    """Offer each rate for `step_s` seconds, with at least as many requests as a p50 needs; `offer` is as in `sweep`."""
-    return [
-        Step(rate, offer(rate=rate, requests=max(samples_needed(0.5), math.ceil(rate * step_s)), warm_up=0))
-        for rate in rates
-    ]
+def curve(offer: Callable[..., LoadResult], rates: Sequence[float], *, step_s: float, requests: int) -> list[Step]:
+    """Offer each rate for `step_s` seconds, with at least that many requests; `offer` is as in `sweep`."""
+    return [Step(rate, offer(rate=rate, requests=max(requests, math.ceil(rate * step_s)), warm_up=0)) for rate in rates]
 
 
 def quality(steps: Sequence[Step]) -> Iterator[dict[str, object]]:

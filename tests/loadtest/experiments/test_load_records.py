@@ -30,7 +30,7 @@ def test_the_records_of_a_sweep_describe_its_knee(run: Run) -> None:
 
 
 def test_the_records_of_a_curve_say_by_whom_how_fast_and_how_right_chats_were_answered(run: Run) -> None:
-    steps = curve(partial(open_loop, capacity=200), [50, 400], step_s=3)
+    steps = curve(partial(open_loop, capacity=200), [50, 400], step_s=3, requests=12)
     pieces = [piece for n in range(30) for piece in piece_rows(n, n, [n + 0.2, n + 0.3, n + 0.5], "model")]
     steps[0] = Step(50, replace(steps[0].result, pieces=pieces))
     run.write_rows("curve", rows_of(steps, "model"))
