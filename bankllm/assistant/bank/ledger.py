@@ -156,12 +156,12 @@ class Payee:
 
 @dataclass(frozen=True)
 class StandingOrder:
-    """A payment that repeats every month."""
+    """A payment that repeats every month, or a transfer that waits for its day."""
 
     order_id: str
     account_id: str
     kind: str
-    """`standing_order`, `direct_debit` or `subscription`."""
+    """`standing_order`, `direct_debit`, `subscription`, or `scheduled_transfer`, which does not repeat."""
     name: str
     amount_minor: int
     currency: str

@@ -1,6 +1,7 @@
 """How the reading tools put days, periods, accounts and transactions into words, and into rows of a table."""
 
 import calendar
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
@@ -15,8 +16,13 @@ ROW = (
     *("original_currency", "original_minor", "rate"),
 )
 """Fields of a transaction in a table, if they have a value."""
-TO_PEOPLE = ("transfer", "standing_order")
+TO_PEOPLE = ("transfer", "standing_order", "scheduled_transfer")
 """Kinds of payments whose counterparty is a payee."""
+TOGETHER = re.compile(
+    r"\b(?:total|sum|together|altogether|combined|in all|overall|between them|add(?:ed|s)? (?:up|together))\b|\+",
+    re.IGNORECASE,
+)
+"""Words of a customer who wants several sums added up."""
 QUERY = {field.name for field in fields(TransactionQuery)} - {"own_transfers"}
 
 

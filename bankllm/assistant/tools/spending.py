@@ -12,12 +12,15 @@ from itertools import pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import Statement, counted, period, query_of, table
+from bankllm.assistant.bank.statement import TOGETHER, Statement, counted, period, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 from bankllm.assistant.tools.averages import Total, averaged, ranked, with_beginning
 
-TOGETHER = re.compile(r"\b(?:total|sum|together|altogether|combined|in all|add(?:ed)? up)\b|\+", re.IGNORECASE)
-"""Words of a customer who wants several sums added up."""
+SUMMED = {
+    "standing_orders": ("order_id", "amount_minor", " each month"),
+    "balance": ("account_id", "balance_minor", ""),
+}
+"""Other tools whose answers are summed: their columns of a row's id and amount, and what the sum is per."""
 RANKED = 3
 """Names in a ranking, if the customer names no number."""
 DIFFERENCE = re.compile(r"\b(?:more|less|differ\w*|compared?|versus|vs|than|change[ds]?)\b", re.IGNORECASE)
@@ -93,8 +96,8 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
     asked = [dict(request.call.arguments) for request, _ in answers]
     results = [facts.result or {} for _, facts in answers]
     tools = {request.call.tool for request, _ in answers}
-    if len(answers) > 1 and tools == {"standing_orders"} and TOGETHER.search(answers[0][0].message):
-        return _each_month([row for result in results for row in result.get("rows", ())])
+    if len(answers) > 1 and tools <= SUMMED.keys() and len(tools) == 1 and TOGETHER.search(answers[0][0].message):
+        return _in_all([row for result in results for row in result.get("rows", ())], *SUMMED[tools.pop()])
     if len(asked) < 2 or any(request.call.tool != "spending" for request, _ in answers):
         return None
     totals = [total for result in results for total in result.get("totals", ())]
@@ -131,13 +134,13 @@ def _name(row: Transaction, by: str) -> str:
     return row.category if by == "category" else row.counterparty or row.description
 
 
-def _each_month(orders: Sequence[Mapping[str, Any]]) -> Facts | None:
-    """The sum of regular payments in one currency, each counted once."""
-    amounts = {order["order_id"]: order["amount_minor"] for order in orders}
-    currencies = {order["currency"] for order in orders}
+def _in_all(rows: Sequence[Mapping[str, Any]], identity: str, amount: str, when: str) -> Facts | None:
+    """The sum of regular payments, or of balances, in one currency, each counted once."""
+    amounts = {row[identity]: row[amount] for row in rows}
+    currencies = {row["currency"] for row in rows}
     if len(amounts) < 2 or len(currencies) > 1:
         return None
-    return Facts(f"Together that is {format_money(sum(amounts.values()), currencies.pop())} each month.")
+    return Facts(f"Together that is {format_money(sum(amounts.values()), currencies.pop())}{when}.")
 
 
 def _text(total: Total, statement: Statement, inward: bool) -> str:

@@ -1,5 +1,8 @@
-"""Standing orders, direct debits and subscriptions, by the day on which they are due next, or all of a period."""
+"""Standing orders, direct debits, subscriptions and scheduled transfers, by the day on which they are due next, or all
+of a period.
+"""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -17,11 +20,19 @@ SUBJECTS = frozenset(("merchant", "category", "to_account_id"))
 """Arguments that say of which payments the monthly amount is asked."""
 MONTHS = 3
 """Months that are summed where no order repeats."""
+ONCE = "scheduled_transfer"
+KINDS = {
+    "direct_debit": re.compile(r"\b(?:direct debits?|dds?)\b", re.IGNORECASE),
+    "standing_order": re.compile(r"\b(?:standing orders?|sos)\b", re.IGNORECASE),
+    "subscription": re.compile(r"\bsubscriptions?\b", re.IGNORECASE),
+    ONCE: re.compile(r"\b(?:scheduled|future|upcoming) (?:transfers?|payments? to)\b", re.IGNORECASE),
+}
+FROM_ACCOUNT = r"\b(?:from|of|out of|on|in) (?:my |the |our )?{}\b"
 
 
 @TOOLS.register("standing_orders")
 def look_up(request: Request, bank: Bank) -> Facts:
-    orders, days, when = list(bank.standing_orders(request.customer_id)), request.call.arguments, ""
+    orders, days, when = _wanted(request, bank), request.call.arguments, ""
     sources = tuple(f"ledger:{account}" for account in sorted({order.account_id for order in orders}))
     if "date_to" in days:
         when = f" due{period(days['date_from'], days['date_to'])}"
@@ -31,21 +42,42 @@ def look_up(request: Request, bank: Bank) -> Facts:
         return _costs(request, bank, orders)
     result = {"rows": [asdict(order) for order in orders]}
     if not orders:
-        text = f"You have no standing orders, direct debits or subscriptions{when}."
+        text = f"You have no standing orders, direct debits, subscriptions or scheduled transfers{when}."
         return Facts(text, (text,), sources, result=result)
-    total = _total(orders)
-    payments = counted(len(orders), "regular payment") + (f"{when}, {total} in all" if when else "")
-    dated = [f"{_order(order)} {'on' if when else 'monthly, next'} {day(order.next_due)}" for order in orders]
-    kinds = [order.kind.replace("_", " ").capitalize() for order in orders]
-    listed = "\n".join(f"- {kind}: {line}" for kind, line in zip(kinds, dated, strict=True))
+    monthly, once = ([one for one in orders if (one.kind == ONCE) == waits] for waits in (False, True))
+    kinds = {one.kind for one in monthly}
+    regular = kinds.pop().replace("_", " ") if len(kinds) == 1 else "regular payment"
+    parts = ((monthly, regular), (once, "scheduled transfer"))
+    payments = " and ".join(counted(len(part), name) for part, name in parts if part)
+    total = f"{_total(orders)} in all" if when else f"{_total(monthly)} a month in all"
+    payments += f"{when}, {total}" if when or len(monthly) > 1 else ""
+    dated = [
+        f"{_order(order)} {'on' if when or order.kind == ONCE else 'monthly, next'} {day(order.next_due)}"
+        for order in orders
+    ]
+    names = [order.kind.replace("_", " ").capitalize() for order in orders]
+    listed = "\n".join(f"- {name}: {line}" for name, line in zip(names, dated, strict=True))
     text = f"You have {payments}{', the next one first' if orders[1:] else ''}:\n{listed}"
     private = tuple(dict.fromkeys(order.name for order in orders if order.kind in TO_PEOPLE))
     return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, private, result)
 
 
+def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:
+    """Return the orders of the kinds and of the account that the message names, or all."""
+    orders, said = list(bank.standing_orders(request.customer_id)), request.message
+    kinds = {kind for kind, words in KINDS.items() if words.search(said)} or KINDS.keys()
+    held = {
+        account.account_id
+        for account in bank.accounts(request.customer_id)
+        if re.search(FROM_ACCOUNT.format(re.escape(account.kind)), said, re.IGNORECASE)
+    }
+    own = [order for order in orders if not held or order.account_id in held]
+    return [order for order in own or orders if order.kind in kinds]
+
+
 def _until(order: StandingOrder, last: str) -> Iterator[StandingOrder]:
     """The order with each of its days up to the last one."""
-    for months in count():
+    for months in range(1) if order.kind == ONCE else count():
         due = date.fromisoformat(order.next_due) + relativedelta(months=months, day=order.day)
         if due.isoformat() > last:
             return

@@ -43,6 +43,13 @@ def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bo
     return found or []
 
 
+def beginning(words: str, names: Iterable[str]) -> list[str]:
+    """Return the names of which one word begins with the words: "University of Leeds" for "uni"."""
+    start = plain(words)
+    known = _known(tuple(names)).parts if re.fullmatch(r"[a-z]{3,}", start) else ()
+    return [name for name, parts in known if any(part.startswith(start) for part in parts)]
+
+
 class _Known(NamedTuple):
     full: dict[str, list[str]]
     """Spelling as `_full` gives it → names."""

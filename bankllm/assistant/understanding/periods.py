@@ -235,8 +235,9 @@ def _range(text: str, today: date) -> DayRange | None:
 
 
 def _open(text: str, today: date, future: bool = False) -> DayRange | None:
-    # since the clocks went back (25 Oct), since the summer (1 sept say)
+    # since the clocks went back (25 Oct), since the summer (1 sept say), since the summer, say july
     text = re.sub(r"^since .+? ?\((?:(?:on|from|about|around|say) )?([^()]+?)(?:,? say)?\)$", r"since \1", text)
+    text = re.sub(r"^since .+?,? (?:(?:let'?s )?say|so|i\.?e\.?) (.+)$", r"since \1", text)
     match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+?)(?: onwards?)?|(.+) onwards?", text)
     if match is None:
         return None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, TransactionQuery
 from bankllm.assistant.understanding import amounts, patterns, periods
-from bankllm.assistant.understanding.names import LONGEST_NAME, fitting, plain
+from bankllm.assistant.understanding.names import LONGEST_NAME, beginning, fitting, plain
 from bankllm.errors import UsageError
 
 Values = dict[str, Any]
@@ -222,7 +222,7 @@ def payee(words: str | None, customer: CustomerView) -> Values:
 
 
 def _merchant(words: str, customer: CustomerView) -> Values:
-    return _one("merchant", words, fitting(words, customer.merchants))
+    return _one("merchant", words, fitting(words, customer.merchants) or beginning(words, customer.merchants))
 
 
 def _category(words: str, customer: CustomerView) -> Values:

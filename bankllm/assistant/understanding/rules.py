@@ -194,13 +194,14 @@ class Rules:
                 wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), wishes[-1][2]
             elif named or R["transactions"].search(clause):
                 wishes.append((sums, clause, "named"))
-        if not any(kind == "chosen" and name in LOOK_UPS for name, _, kind in wishes):
-            wishes = [wish for wish in wishes if wish[2] != "named"]
+        chosen_tools = {name for name, _, kind in wishes if kind == "chosen"}
+        if not chosen_tools & LOOK_UPS:
+            wishes = [one for one in wishes if one[2] != "named" or (chosen_tools and R["asks"].match(one[1]))]
         if len(wishes) == 1 and wishes[0][2] == "order" and tool in LOOK_UPS:
             (_, text, _), order = wishes[0], next(one for one in clauses if CHOSEN["transfer"].search(one))
             return [([order], "transfer"), ([text.replace(order, "", 1).strip(" ,") or text], tool)]
         others = sum(kind != "chosen" for _, _, kind in wishes)
-        if others + len({name for name, _, kind in wishes if kind == "chosen"}) < 2:
+        if others + len(chosen_tools) < 2:
             return []
         earlier = [[text] if name in SUMS and kind != "chosen" else [] for name, text, kind in wishes]
         return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]

@@ -33,6 +33,7 @@ class Wish(NamedTuple):
 def wish(message: str) -> Wish:
     """Return what the message asks beyond a sum or a list."""
     asked: dict[str, str] = {}
+    message = P["without_small"].sub(r"over \g<small>", P["without_large"].sub(r"under \g<large>", message))
     rest = message
     if left_out := P["without"].search(message):
         asked["without"] = left_out["words"].strip(" ,") or left_out[0]

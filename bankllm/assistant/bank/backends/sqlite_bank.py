@@ -45,6 +45,14 @@ ACCOUNTS = f"""
     FROM accounts a WHERE {OWN} AND (:day IS NULL OR EXISTS (
         SELECT 1 FROM postings p WHERE p.account_id = a.account_id AND booked <= :day)) ORDER BY account_id"""
 COLUMNS = ", ".join(field.name for field in fields(Transaction))
+REGULAR_AND_SCHEDULED = """(
+    SELECT * FROM customer_standing_orders
+    UNION ALL
+    SELECT s.customer_id, scheduled_id, s.account_id, 'scheduled_transfer', COALESCE(payees.name, own.name),
+        amount_minor, a.currency, CAST(strftime('%d', due) AS INTEGER), due, reference
+    FROM scheduled s JOIN accounts a USING (account_id) LEFT JOIN payees USING (payee_id)
+        LEFT JOIN accounts own ON own.account_id = to_account_id
+    WHERE s.status = 'waiting')"""
 Row = TypeVar("Row", Card, Payee, StandingOrder)
 ORDERS = {
     "newest": "booked DESC, number DESC",
@@ -101,7 +109,7 @@ class SQLiteBank:
         return self._all(Payee, "customer_payees", "payee_id", customer_id)
 
     def standing_orders(self, customer_id: str) -> tuple[StandingOrder, ...]:
-        return self._all(StandingOrder, "customer_standing_orders", "next_due, order_id", customer_id)
+        return self._all(StandingOrder, REGULAR_AND_SCHEDULED, "next_due, order_id", customer_id)
 
     def merchants(self, customer_id: str) -> tuple[str, ...]:
         where, values = self._conditions(customer_id, LATEST)
