@@ -47,10 +47,10 @@ def look_up(request: Request, bank: Bank) -> Facts:
     monthly, once = ([one for one in orders if (one.kind == ONCE) == waits] for waits in (False, True))
     kinds = {one.kind for one in monthly}
     regular = kinds.pop().replace("_", " ") if len(kinds) == 1 else "regular payment"
-    parts = ((monthly, regular), (once, "scheduled transfer"))
-    payments = " and ".join(counted(len(part), name) for part, name in parts if part)
-    total = f"{_total(orders)} in all" if when else f"{_total(monthly)} a month in all"
-    payments += f"{when}, {total}" if when or len(monthly) > 1 else ""
+    each_month = f" ({_total(monthly)} a month)" if not when and len(monthly) > 1 else ""
+    named = [counted(len(monthly), regular) + each_month] * bool(monthly)
+    named += [counted(len(once), "scheduled transfer")] * bool(once)
+    payments = " and ".join(named) + (f"{when}, {_total(orders)} in all" if when else "")
     dated = [
         f"{_order(order)} {'on' if when or order.kind == ONCE else 'monthly, next'} {day(order.next_due)}"
         for order in orders
