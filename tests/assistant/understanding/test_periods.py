@@ -208,7 +208,8 @@ def test_words_of_periods_in_any_order_are_safe(words: list[str], today: date) -
             found = day(" ".join(words), today, future=future)
         except UsageError:
             continue
-        assert found is None or not future or found >= today or "2024" in words or "ago" in words or "last" in words
+        dated = {"2024", "29", "ago", "last"} & set(words)  # "2 feb 29" names a year
+        assert found is None or not future or found >= today or dated
     try:
         found = period(" ".join(words), today)
     except UsageError:
