@@ -264,16 +264,16 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             "standing_orders",
             "CUST001",
             {"date_from": "2026-12-03", "date_to": "2027-01-02"},
-            "You have 9 regular payments and 1 scheduled transfer due from 3 December 2026 to 2 January 2027, £1,479.37 "
-            "in all, the next one first:\n- Scheduled transfer: Siobhan O'Leary £30.00 on 3 December 2026\n",
+            "You have 9 regular payments and 1 scheduled transfer due from 3 December 2026 to 2 January 2027, "
+            "£1,479.37 in all, the next one first:\n- Scheduled transfer: Siobhan O'Leary £30.00 on 3 December 2026\n",
             "Okonkwo Lettings £920.00 on 1 January 2027; To savings account £150.00 on 2 January 2027",
         ),
         (
             "standing_orders",
             "CUST003",
             {"date_from": "2026-11-29", "date_to": "2026-11-30"},
-            "You have no standing orders, direct debits, subscriptions or scheduled transfers due from 29 to 30 November "
-            "2026.",
+            "You have no standing orders, direct debits, subscriptions or scheduled transfers due from 29 to 30 "
+            "November 2026.",
             "",
         ),
         (
@@ -282,7 +282,8 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             {},
             "You have 9 regular payments (£1,449.37 a month) and 1 scheduled transfer, the next one first:\n- Standing "
             "order: Okonkwo Lettings £920.00 monthly, next 1 December 2026\n",
-            "9 regular payments (£1,449.37 a month) and 1 scheduled transfer: Okonkwo Lettings £920.00 monthly, next 1 December 2026; To savings account £150.00",
+            "9 regular payments (£1,449.37 a month) and 1 scheduled transfer: Okonkwo Lettings £920.00 monthly, next 1 "
+            "December 2026; To savings account £150.00",
         ),
     ],
 )
