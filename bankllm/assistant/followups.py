@@ -1,20 +1,28 @@
 """Rules for follow-up messages: whether a message continues another one, or can be read without it."""
 
 import re
+from collections.abc import Iterator, Sequence
 
-COMPLETE_WORDS = 4
-"""Words of the shortest message that is read without the ones before it."""
+from bankllm.assistant.actions.yes_no import is_no, is_yes
+from bankllm.assistant.bank.tools import MAX_EARLIER
+
+COMPLETE_WORDS, LONGEST_CHAIN = 4, 4
+"""Words of the shortest message that is read without the ones before it; most earlier messages that one continues."""
 
 _OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|now|thanks)\b\W*)*"
-_CONTINUATION = re.compile(rf"{_OPENING}(and|also|what about|how about|same|then|plus)\b", re.IGNORECASE)
+_CONTINUATION = re.compile(
+    rf"{_OPENING}(?:and|also|what about|how about|same|then|plus)\b|.*[.!]\W+(?:what|how) about\b", re.IGNORECASE
+)
 _REFERS = re.compile(
     r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
-    r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|more|rest)\b",
+    r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|more|rest)\b"
+    r"|\b(?:(?:big|larg|small|cheap|high|low|new|lat|old|dear)\w*est|most expensive|last|first)\W*$",
     re.IGNORECASE,
 )
 """Words that refer to an earlier message, or correct it."""
 _FRAGMENT = re.compile(
-    rf"{_OPENING}(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b", re.IGNORECASE
+    rf"{_OPENING}(?:how (?:much|many) )?(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b",
+    re.IGNORECASE,
 )
 _QUESTION = re.compile(r"^\W*(?:who|what|when|where|which|why|how|is|are|can|could|do|does|did|will)\b", re.IGNORECASE)
 
@@ -33,6 +41,18 @@ def stands_alone(message: str) -> bool:
     """Whether a message can be read without the ones before it: it is no fragment, and refers to nothing else."""
     refers = _REFERS.search(message) or _FRAGMENT.match(message) or is_follow_up(message)
     return len(message.split()) >= COMPLETE_WORDS and not refers
+
+
+def earlier(said: Sequence[str]) -> Iterator[str]:
+    """Yield the earlier messages that one may continue, of all that were `said`, the newest first in both.
+
+    An answer of yes or no continues nothing. A fragment continues the one before it.
+    """
+    told = [message for message in said if not (is_yes(message) or is_no(message))][:LONGEST_CHAIN]
+    for place, message in enumerate(told):
+        yield message
+        if place + 1 >= MAX_EARLIER and stands_alone(message):
+            return
 
 
 def asks(message: str) -> bool:

@@ -15,18 +15,18 @@ from cachetools import TTLCache
 
 from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
-from bankllm.assistant.actions.yes_no import is_no, is_yes
+from bankllm.assistant.actions.yes_no import is_no, is_yes, says_yes_to
 from bankllm.assistant.articles import ArticleSearch
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
-from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
+from bankllm.assistant.bank.tools import TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.care.replies import OFFER, CareReply, care_reply
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.followups import asks, continued, is_follow_up, stands_alone
+from bankllm.assistant.followups import asks, continued, earlier, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
@@ -38,7 +38,21 @@ from bankllm.assistant.understanding.resolve import CustomerView, answered, reso
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
-from bankllm.assistant.waiting import Item, answer_and_ask, answering, asks_if_done, corrected, only_asks, other_option
+from bankllm.assistant.waiting import (
+    Item,
+    answer_and_ask,
+    answering,
+    asks_if_done,
+    corrected,
+    from_there,
+    in_same_account,
+    of_regular,
+    only_asks,
+    other_option,
+    repeated,
+    with_detail,
+    with_same_card,
+)
 from bankllm.errors import LedgerError, ModelError
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.settings import Settings
@@ -105,7 +119,7 @@ class Understanding:
             if cared.holds_payments and self._desk:
                 self._desk.hold_payments(pending.customer_id)
             return [Facts(cared.text, sources=cared.sources)]
-        if not (is_yes(pending.message) or is_no(pending.message)):
+        if not (self._says_yes(pending) or is_no(pending.message)):
             pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
         if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
             return [changed]
@@ -129,7 +143,11 @@ class Understanding:
         declined = declines(pending.message)
         call = answered(question, pending.message, day) if question and not declined else None
         view = partial(self._view, pending.customer_id)
-        call = call or (other_option(withdrawn, pending.message, turns, view, day) if withdrawn else None)
+        if withdrawn and not call:
+            call = other_option(withdrawn, pending.message, turns, view, day)
+            call = call or with_detail(withdrawn, pending.message, view, day)
+        if not (withdrawn or question) and (again := repeated(self._last(pending), pending.message)):
+            return [again]
         calls: Sequence[Call]
         if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
             calls = [{"tool": question.tool, **question.call, question.slot: one} for one in question.options]
@@ -157,6 +175,11 @@ class Understanding:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
             calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
             calls = answering(calls, question) if question else calls
+            if turns:
+                said, customer = self._messages(pending), self._customer(pending.customer_id)
+                calls = of_regular(calls, pending.message, turns)
+                calls = in_same_account(from_there(calls, said, customer), said, customer)
+                calls = with_same_card(calls, self._last(pending), pending.message, customer)
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
@@ -224,9 +247,14 @@ class Understanding:
         except ActionClosed:  # it was confirmed or expired in the meantime
             return None
 
+    def _says_yes(self, pending: PendingChat) -> bool:
+        """Whether the message is a yes, or a yes to what waits for one."""
+        waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
+        return says_yes_to(waiting.tool if waiting else "", pending.message)
+
     def _decided(self, pending: PendingChat) -> Facts | None:
         """Confirm or cancel what was proposed, if the message is a yes or a no."""
-        if self._desk is None or not (is_yes(pending.message) or is_no(pending.message)):
+        if self._desk is None or not (self._says_yes(pending) or is_no(pending.message)):
             return None
         if is_no(pending.message) and not self._desk.pending(pending.customer_id, pending.conversation_id):
             return None
@@ -242,14 +270,21 @@ class Understanding:
 
     def _last_booked(self, pending: PendingChat) -> Proposal | None:
         """Return the conversation's last proposal, if it was booked."""
-        last = self._desk.latest(pending.customer_id, pending.conversation_id) if self._desk else None
+        last = self._last(pending)
         return last if last and last.state == "booked" else None
+
+    def _last(self, pending: PendingChat) -> Proposal | None:
+        """Return the conversation's last proposal."""
+        return self._desk.latest(pending.customer_id, pending.conversation_id) if self._desk else None
 
     def _calls(self, pending: PendingChat, turns: Sequence[Message], encode: Encode, day: date) -> list[Call]:
         """Propose calls: by the model, else by rules. Without the head's encoder the intent chooses their tool."""
         decision = pending.decision
         if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
             return [{"tool": decision.intent}]  # a tool of another package
+        ordered = pending.withdrawn or (turns and turns[0].question)
+        if P["polite"].fullmatch(pending.message) and not ordered:
+            return [{"tool": "small_talk"}]
         if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
             last = self._last_booked(pending) if "cancel" in pending.message.lower() else None
             if last and last.tool == "transfer":  # one for a later day can be cancelled
@@ -257,7 +292,7 @@ class Understanding:
             return [{"tool": "small_talk", "answer": pending.message}]
         if P["polite"].fullmatch(pending.message):
             return [{"tool": "small_talk"}]
-        messages = [*(turn.user_message for turn in reversed(turns[:MAX_EARLIER])), pending.message]
+        messages = self._messages(pending)
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
         rules = Rules(self._head, partial(_embedded, encode), day, self._customer(pending.customer_id))
@@ -270,6 +305,10 @@ class Understanding:
             except GenerationFailed as failure:
                 pending.understanding_fallback = failure.reason
         return found if found or decision.alternatives else rules.read(tool_of(decision.intent), messages)
+
+    def _messages(self, pending: PendingChat) -> list[str]:
+        """Return the message after those that it may continue, the oldest first."""
+        return [*reversed([*earlier([turn.user_message for turn in pending.turns])]), pending.message]
 
     def _by_rules(self, messages: Sequence[str], rules: Rules) -> tuple[list[Call], Sequence[str]]:
         """Return the calls that rules propose, and the messages that a model should read; none if rules are sure."""

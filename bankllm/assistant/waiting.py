@@ -13,23 +13,30 @@ from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.bank.tools import Call, call_schemas
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, stands_alone
+from bankllm.assistant.tools.standing_orders import REGULAR
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.readers import CustomerView, by_label
-from bankllm.assistant.understanding.resolve import answered
+from bankllm.assistant.understanding.completion import ACCOUNT, account_named
+from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
+from bankllm.assistant.understanding.readers import P as ANSWERS
+from bankllm.assistant.understanding.resolve import REQUIRED, answered
 from bankllm.assistant.understanding.slots import P as SLOTS
+from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.vectors.namespaces import Message
 
 Item = ReadyCall | Question | Facts
-P = patterns("waiting")
+P, ROUTES = patterns("waiting"), patterns("routes")
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
+NOT_YET = Facts("Not yet: I do it only after your yes.")
+STOP_REGULAR = "How do I change or stop a standing order?"
 UNANSWERED = Facts("This is exactly what I would do. I have no other answer to what you wrote.")
 
 
 def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
     """Whether the message, read as `items`, corrects nothing and wishes nothing else."""
     corrects = P["corrects"].search(message) and not (P["affirms"].match(message) and asks(message))
-    if corrects or any(_is_another_wish(item) for item in items):
+    if corrects or any(_is_another_wish(item, waited, message) for item in items):
         return False
     return waited.tool in PROTECTS or asks(message) or P["asks"].search(message) is not None
 
@@ -39,8 +46,9 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
 
     A look-up that names nothing and an article are no answers to a question about the action ("is it from savings?").
     """
-    whole = stands_alone(message)
-    answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, whole)]
+    answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, message)]
+    if asks_if_done(message):
+        answers = [NOT_YET]
     return [*(answers or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
 
 
@@ -77,7 +85,77 @@ def corrected(
     said = {name: words for name, words in calls[0].items() if name == "tool" or words in message}
     if {"amount", "to"} <= said.keys():
         return calls  # another order
-    kept, customer = waited.arguments, view()
+    return [{**_transfer(waited, view(), today), **said}]
+
+
+def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> Call | None:
+    """Return the transfer with another payee, account or reference, if the message names nothing else."""
+    if waited.tool != "transfer" or asks(message):
+        return None
+    words, customer = ANSWERS["around_answer"].sub("", message.strip()), view()
+    source = P["source"].search(message.strip())
+    alone = source and not ANSWERS["around_answer"].sub("", message.strip()[: source.start()])
+    if source and alone and accounts_named(source[1], customer.accounts):
+        return {**_transfer(waited, customer, today), "from": source[1]}
+    if note := P["reference"].fullmatch(words):
+        return {**_transfer(waited, customer, today), "reference": note[1] or note[2]}
+    to = fitting(words, by_label(customer.payees), typos=False)
+    return {**_transfer(waited, customer, today), "to": to[0]} if len(to) == 1 else None
+
+
+def from_there(calls: Sequence[Call], messages: Sequence[str], customer: CustomerView) -> Sequence[Call]:
+    """Return the transfers with the account that "from there" means: the one that was named last before."""
+    if not P["from_there"].search(messages[-1]) or not any(call["tool"] == "transfer" for call in calls):
+        return calls
+    named = (account_named(one, customer) for one in reversed(messages[:-1]))
+    source = next(filter(None, named), "there")
+    return [{"from": source, **call} if call["tool"] == "transfer" else call for call in calls]
+
+
+def with_same_card(
+    calls: Sequence[Call], last: Proposal | None, message: str, customer: CustomerView
+) -> Sequence[Call]:
+    """Return the calls for a card that none of them names with the card of the conversation's last action."""
+    same = [card.last4 for card in customer.cards if last and card.card_id == last.arguments.get("card_id")]
+    if not same or not P["same_card"].search(message):
+        return calls
+    return [
+        {**call, "card": same[0]} if "card" in {*REQUIRED.get(call["tool"], ())} - call.keys() else call
+        for call in calls
+    ]
+
+
+def in_same_account(calls: Sequence[Call], messages: Sequence[str], customer: CustomerView) -> Sequence[Call]:
+    """Return one look-up with the account of the question that the last message continues, if it names none itself."""
+    if len(calls) != 1 or calls[0]["tool"] not in SUMS or calls[0].keys() & {"account", "without"}:
+        return calls
+    for message in reversed(messages):
+        if message == messages[-1] and ACCOUNT.search(message):
+            break
+        if named := account_named(message, customer):
+            return calls if ROUTES["order"].search(message) else [{**calls[0], "account": named}]
+        if stands_alone(P["this_period"].sub("", message)):
+            break
+    return calls
+
+
+def of_regular(calls: Sequence[Call], message: str, turns: Sequence[Message]) -> Sequence[Call]:
+    """Return the calls; "stop it" after regular payments asks how to end one, and cancels no transfer."""
+    stops = [call["tool"] for call in calls] == ["cancel_transfer"] and not P["transfers"].search(message)
+    listed = stops and turns and REGULAR in turns[0].assistant_response
+    return [{"tool": "knowledge", "question": STOP_REGULAR}] if listed else calls
+
+
+def repeated(last: Proposal | None, message: str) -> ReadyCall | None:
+    """Return the conversation's last action, which the message wants once more."""
+    if last is None or not P["again"].fullmatch(message):
+        return None
+    return ReadyCall(last.tool, {name: value for name, value in last.arguments.items() if name != "date"})
+
+
+def _transfer(waited: Proposal, customer: CustomerView, today: date) -> Call:
+    """Return the transfer that waited as the customer's words."""
+    kept = waited.arguments
     labels = {payee.payee_id: label for label, payee in by_label(customer.payees).items()}
     labels |= {account.account_id: label for label, account in by_label(customer.accounts).items()}
     words = {
@@ -87,7 +165,7 @@ def corrected(
         **({"date": kept["date"]} if kept["date"] != today.isoformat() else {}),
         **({"reference": kept["reference"]} if "reference" in kept else {}),
     }
-    return [{name: word for name, word in (words | said).items() if word}]
+    return {"tool": "transfer"} | {name: word for name, word in words.items() if word}
 
 
 def answering(calls: Sequence[Call], question: Question) -> Sequence[Call]:
@@ -97,12 +175,20 @@ def answering(calls: Sequence[Call], question: Question) -> Sequence[Call]:
     return [{**question.call, **calls[0]}] if same and not calls[0].keys() >= set(required) else calls
 
 
-def _is_another_wish(item: Item) -> bool:
-    return isinstance(item, Question) or (isinstance(item, ReadyCall) and item.tool in (*PLANS, "human_agent"))
+def _is_another_wish(item: Item, waited: Proposal, message: str) -> bool:
+    """Whether the item is not about the action: a question to ask back about a look-up or the same tool is about it."""
+    if isinstance(item, Question):
+        return not asks(message) or (item.tool in PLANS and item.tool != waited.tool)
+    return isinstance(item, ReadyCall) and item.tool in (*PLANS, "human_agent")
 
 
-def _is_answer(item: Item, whole: bool) -> bool:
+def _is_answer(item: Item, message: str) -> bool:
     if not isinstance(item, ReadyCall) or item.tool == "small_talk":
         return False
-    named = whole if item.tool == "knowledge" else whole or item.arguments
+    named = stands_alone(message)
+    if item.tool in SUMS and not named:  # what it is about may come from the messages before
+        said = set(plain(message).split())
+        named = any(said & set(plain(str(value)).split()) for value in item.arguments.values())
+    elif item.tool != "knowledge":
+        named = named or bool(item.arguments)
     return bool(named and item.arguments.get("sure", True))

@@ -5,7 +5,7 @@ These texts are sent as they stand: no model words them.
 
 from bankllm.assistant.actions.plans import ActionRefused
 from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk, Proposal
-from bankllm.assistant.actions.yes_no import is_no, is_yes
+from bankllm.assistant.actions.yes_no import is_no, says_yes_to
 from bankllm.assistant.facts import Facts, ReadyCall
 
 ASK = "Shall I do that? Answer yes or no within ten minutes."
@@ -34,10 +34,10 @@ def proposed(
 
 def answered(desk: ActionDesk, customer_id: str, conversation_id: str, message: str) -> Facts | None:
     """What a yes or a no does; None for any other message, which confirms and cancels nothing."""
-    yes = is_yes(message)
+    last = desk.latest(customer_id, conversation_id)
+    yes = says_yes_to(last.tool if last and last.state == "proposed" else "", message)
     if not (yes or is_no(message)):
         return None
-    last = desk.latest(customer_id, conversation_id)
     if last is None:
         return Facts(NOTHING_WAITS)
     try:

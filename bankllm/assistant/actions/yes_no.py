@@ -13,12 +13,29 @@ from functools import cache
 
 from bankllm.assistant.bank.knowledge import DATA
 
+VERBS = {
+    "cancel_transfer": "cancel|stop(?= it| that| this)",
+    "freeze_card": "freeze|block|lock",
+    "replace_card": "replace|order",
+    "report_card": "report",
+    "set_limit": "set|change",
+    "transfer": "pay|send|transfer|move",
+    "unfreeze_card": "unfreeze|unblock|unlock",
+}
+"""Acting tool → verbs that a yes to it may repeat."""
 LONGEST = 60
 """Characters of the longest message that is compared."""
 
 
 def is_yes(message: str) -> bool:
     return _listed("yes").fullmatch(_plain(message)) is not None
+
+
+def says_yes_to(tool: str, message: str) -> bool:
+    """Whether a message says yes to an action of this tool, maybe with its verb: "yes cancel it" to a cancellation."""
+    words = _plain(message)
+    rest = re.sub(rf"\b(?:{VERBS[tool]})(?: (?:it|that|this))?\b", " ", words) if tool in VERBS else words
+    return is_yes(message) or (rest != words and is_yes(rest))
 
 
 def is_no(message: str) -> bool:

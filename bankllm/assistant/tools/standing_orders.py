@@ -18,6 +18,8 @@ from bankllm.assistant.facts import TOOLS, Facts, Request
 
 SUBJECTS = frozenset(("merchant", "category", "to_account_id"))
 """Arguments that say of which payments the monthly amount is asked."""
+REGULAR = "monthly, next"
+"""Words before the day of what is paid each month."""
 MONTHS = 3
 """Months that are summed where no order repeats."""
 ONCE = "scheduled_transfer"
@@ -52,8 +54,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     named += [counted(len(once), "scheduled transfer")] * bool(once)
     payments = " and ".join(named) + (f"{when}, {_total(orders)} in all" if when else "")
     dated = [
-        f"{_order(order)} {'on' if when or order.kind == ONCE else 'monthly, next'} {day(order.next_due)}"
-        for order in orders
+        f"{_order(order)} {'on' if when or order.kind == ONCE else REGULAR} {day(order.next_due)}" for order in orders
     ]
     names = [order.kind.replace("_", " ").capitalize() for order in orders]
     listed = "\n".join(f"- {name}: {line}" for name, line in zip(names, dated, strict=True))

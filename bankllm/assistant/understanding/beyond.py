@@ -7,7 +7,8 @@ from collections.abc import Callable, Container, Sequence
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import WORDS, patterns
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named
+from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.sum_wishes import wish
 
 READS = frozenset(("balance", "spending", "transactions"))
@@ -15,7 +16,7 @@ READS = frozenset(("balance", "spending", "transactions"))
 P = patterns("beyond")
 REPLIES: dict[str, str] = WORDS["beyond_replies"]
 SHOWS = frozenset(("account_details", "card_status"))
-_COMPUTED = ("sum", "coming", "left", "currency", "trip", "together")
+_COMPUTED = ("sum", "coming", "left", "currency", "trip", "together", "ranked")
 _WISHED = {"without": "except", "per": "average"}
 """Argument of `sum_wishes` → reply if no call has it."""
 
@@ -48,6 +49,9 @@ def _is_of_somebody_else(
         own = {customer_id, *(part for one in view().accounts for part in (one.account_id, one.account_number))}
         return any(number.upper() not in own for number in numbers)
     if tools & READS and P["other"].search(message):
+        return True
+    bare = P["bare_named"].search(message) if tools & READS else None
+    if bare and fitting(bare[1], by_label(view().payees), typos=False) and bare[1].lower() not in ordinary:
         return True
     named = P["from_named" if "transfer" in tools else "named"].search(message)
     if not named or named[1].lower().split()[-1] in ordinary:

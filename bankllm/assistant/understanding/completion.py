@@ -32,7 +32,7 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     if P["refunds"].search(message) and call["tool"] != "balance":
         call = {name: words for name, words in call.items() if name != "direction"}
         added |= {} if P["less_refunds"].search(message) else {"kind": "refund"}
-    if account := _account(message, customer):
+    if account := account_named(message, customer):
         added["account"] = account
         category = call.get("category", "").lower()
         if category in account.lower() and message.lower().count(category) == 1:
@@ -44,7 +44,7 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     refused = P["not_account"].search(message)
     if refused and accounts_named(refused[1], customer.accounts):
         call = {name: words for name, words in call.items() if name != "account"}
-        added["account"] = _account(message.replace(refused[0], " "), customer) or refused[0]
+        added["account"] = account_named(message.replace(refused[0], " "), customer) or refused[0]
     elif account and call["tool"] == "spending" and not call.keys() & SUBJECTS and P["put_away"].search(message):
         kinds = {one.kind for one in accounts_named(account, customer.accounts)}
         moved = {"kind": "own_transfer"} if P["moved_in"].search(message) else {}
@@ -75,7 +75,7 @@ def with_status(call: Call, calls: int, message: str) -> Call:
     return {**call, "status": "pending"} if wanted else call
 
 
-def _account(message: str, customer: CustomerView) -> str | None:
+def account_named(message: str, customer: CustomerView) -> str | None:
     """Return the words for an account that the message names: one that fits exactly one account of the customer."""
     text = f" {plain(message)} "
     names = {label: plain(label) for label in by_label(customer.accounts)}

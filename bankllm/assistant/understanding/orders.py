@@ -109,6 +109,14 @@ def with_day(call: Call, message: str) -> Call:
     return {**call, "date": said[0]} if said else call
 
 
+def with_target(call: Call, message: str, customer: CustomerView) -> Call:
+    """Return the call; money that is moved out of another account, to nobody, goes to the only current account."""
+    source = accounts_named(call["from"], customer.accounts) if "from" in call and "to" not in call else []
+    current = [label for label, one in by_label(customer.accounts).items() if one.kind == "current"]
+    moved = len(source) == len(current) == 1 and source[0].kind != "current" and P["moves"].search(message)
+    return {**call, "to": current[0]} if moved else call
+
+
 def with_card(call: Call, message: str) -> Call:
     """Return the call with the card that the message names, or with the words for several."""
     if several := None if "card" in call else P["cards"].search(message):

@@ -111,7 +111,7 @@ def _ordered(
         return orders.cancelled(message, customer)
     if call["tool"] == "transfer" and message:
         alone = sum(one["tool"] == "transfer" for one in calls) == 1
-        call = orders.with_day(call, message) if alone else call
+        call = orders.with_target(orders.with_day(call, message), message, customer) if alone else call
         if reason := orders.impossible(call, message, customer, today, alone=alone):
             return ReadyCall("transfer", {}, (reason,))
     if "card" in REQUIRED.get(call["tool"], ()):

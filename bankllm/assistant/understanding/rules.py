@@ -67,7 +67,7 @@ class Rules:
         if P["nothing"].fullmatch(messages[-1]):
             return []
         said, asked, heard = messages, wish(messages[-1]).asked, _heard(messages)
-        messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
+        messages = [*messages[:-1], R["thanks"].sub("", messages[-1])]
         averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
         if not (asked.keys() - {"per"} or averages) and (regular := self._regular(messages)):
             return regular
@@ -139,7 +139,7 @@ class Rules:
 
     def probabilities(self, messages: Sequence[str]) -> np.ndarray:
         """Return the head's probability of each tool, and of no tool."""
-        heard = tuple(_heard(messages))
+        heard = tuple(_heard(messages)[-1 - MAX_EARLIER :])
         if heard not in self._found:
             (found,) = self.head.probabilities([heard], self.embed)
             self._found[heard] = np.asarray(found)
@@ -259,7 +259,7 @@ def _of_before(message: str, earlier: str) -> str:
 
 def _heard(messages: Sequence[str]) -> list[str]:
     """Return the messages that are read, without thanks and without what `sum_wishes` reads."""
-    *earlier, last = (wish(message).plain for message in messages[-1 - MAX_EARLIER :])
+    *earlier, last = (wish(message).plain for message in messages)
     return [*earlier, R["thanks"].sub("", last)]
 
 

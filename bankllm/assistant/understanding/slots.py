@@ -64,7 +64,7 @@ class Slots:
             ][:1],
             "minimum": lambda: self._take(self._bound("minimum")),
             "maximum": lambda: self._take(self._bound("maximum")),
-            "amount": lambda: self._take(_final(self.message, list(self._runs(amounts.amount, _starts_amount)))),
+            "amount": lambda: self._take(_final(self.message, self._amounts())),
             "account": lambda: self._take(self._known("account")[: MAX_CALLS if tool == "balance" else 1]),
             "card": lambda: self._take(self._known("card")[:1]),
             "to": lambda: self._take(
@@ -244,6 +244,12 @@ class Slots:
         words = self.message[slice(*span)]
         return words[0].isupper() and bool(fitting(words, self.names, partial=False))
 
+    def _amounts(self) -> list[Span]:
+        """Find amounts, but no number that is part of a name: "pay five a side 8"."""
+        names = [span for span in self._fitting("payee", partial=False, typos=False) if " " in self.rest[slice(*span)]]
+        found = self._runs(amounts.amount, _starts_amount)
+        return [one for one in found if not any(start <= one[0] < end for start, end in names)]
+
     def _bound(self, which: str) -> list[Span]:
         found = self._runs(amounts.amount, _starts_amount)
         return [span for span in found if P[which].search(self.rest[: span[0]])][:1]
@@ -370,6 +376,8 @@ class Slots:
         for link in P[links].finditer(self.rest):
             word = _WORD.match(self.rest, link.end())
             named = word and not P["no_name"].fullmatch(word[0]) and not P["plain_word"].fullmatch(word[0])
+            if word and P["verb_phrase"].match(self.rest, word.end()):
+                continue  # "to cover it" says what for
             if word and named and self.ordinary.get(word[0].lower(), FREQUENT) >= FREQUENT:
                 return [(word.start(), word.start() + len(word[0].rstrip(".'’-")))]
         return []
