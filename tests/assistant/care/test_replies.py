@@ -63,6 +63,7 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
         "Can't pay at the till, my card was declined",
         "move £500 into the pot called Rainy day for safe keeping",
         "my bank manager rang about the mortgage, what is my balance",
+        "and how far can i still go before you bounce things",
         "balance",
         "hi",
     ],
