@@ -16,7 +16,7 @@ from cachetools import TTLCache
 from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes, says_yes_to
-from bankllm.assistant.articles import ArticleSearch
+from bankllm.assistant.articles import CLEARLY, ArticleSearch
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
@@ -32,7 +32,7 @@ from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
-from bankllm.assistant.understanding.problems import names_nothing, names_shop, on_topic
+from bankllm.assistant.understanding.problems import names_nothing, names_shop, on_topic, told
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.rules import Rules
@@ -210,6 +210,8 @@ class Understanding:
             ready = on_topic(ready, decision.intent, said)
         elif alone and names_nothing(ready, said) and (found := self.articles.best(said, encode([said])[0].vector)):
             ready = [ReadyCall("knowledge", found._asdict())] if found.sure else ready
+        elif alone and (found := self.articles.best(said, encode([said])[0].vector, CLEARLY)):
+            ready = told(ready, found.article, said) if found.sure else ready
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))

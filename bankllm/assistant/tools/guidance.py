@@ -8,6 +8,10 @@ from bankllm.assistant.facts import TOOLS, Facts, Request
 
 ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
 GOODBYE = re.compile(r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night|that'?s all)\b", re.IGNORECASE)
+INSULT = re.compile(
+    r"\b(?:useless|idiots?|stupid|dumb|rubbish|morons?|shut up|hate you|f+u+c?k\w*|sh[i1]t\w*)\b", re.IGNORECASE
+)
+SORRY = "I am sorry that I was no help. Tell me in other words what you need, or say “person” to reach our team."
 NOTHING = "All right, nothing was done. What else can I do for you?"
 
 
@@ -39,5 +43,7 @@ def hand_over(request: Request, bank: Bank) -> Facts:
 def talk(request: Request, bank: Bank) -> Facts:
     if request.call.arguments.get("answer"):
         return Facts(NOTHING)
+    if INSULT.search(request.message):
+        return Facts(SORRY)
     id_ = "goodbye" if GOODBYE.search(request.message) else "greeting"
     return Facts(load_knowledge()[id_].answer, sources=(f"knowledge:{id_}",))

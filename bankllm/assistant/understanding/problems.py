@@ -35,6 +35,11 @@ BESIDE = {
     "standing_orders": ("automatic_top_up", "direct_debit"),
 }
 """Look-up → beginnings of the topics to which its rows answer, beside the article if something is wrong."""
+DAYS = frozenset(("date", "date_from", "date_to"))
+DONE = frozenset(("cancel_transfer", "human_agent", "small_talk"))
+"""Tools whose reply is not shown beside an article."""
+TOLD = LOOK_UPS | DONE
+"""Tools that a question about the bank is mistaken for."""
 WORDS = patterns("problems")
 """Acting tool → words without which a problem does not ask for it; `shows`: how a request for rows begins;
 `wrong`: what a problem says; `own`: words that ask for the customer's own data."""
@@ -63,6 +68,30 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or WORDS["own"].search(message):
         return False
     return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
+
+
+def told(items: Sequence[ReadyCall | Question], article: str, message: str) -> list[ReadyCall | Question]:
+    """Return the items with an article that surely fits the message; only the article if they do not fit it.
+
+    Unchanged if they act, or if the message asks for what they are.
+    """
+    knowledge = ReadyCall("knowledge", {"article": article})
+    if not items:
+        return [] if WORDS["leaves"].search(message) else [knowledge]
+    item, words = items[0], WORDS.get(items[0].tool)
+    several = len(items) > 1 and not all(isinstance(each, ReadyCall) and each.unread for each in items)
+    guessed = item.tool in TOLD or (isinstance(item, Question) and item.slot == "reason")
+    if several or not guessed or item.tool == article:
+        return list(items)
+    if item.tool in DONE:
+        return list(items) if words and words.search(message) else [knowledge]
+    if not WORDS["tells"].search(message) or WORDS["shows"].match(message):
+        return list(items)
+    if isinstance(item, Question) or item.unread:
+        return [knowledge]
+    named = item.arguments.keys() - UNNAMED - DAYS
+    fits = named or (words or WORDS["own"]).search(message) or item.tool in BESIDE
+    return [item, knowledge] if fits else [knowledge]
 
 
 def names_shop(items: Sequence[ReadyCall | Question | Facts], message: str) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.understanding.problems import on_topic
+from bankllm.assistant.understanding.problems import on_topic, told
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,42 @@ def test_what_the_message_asks_for_stays_alone(item: ReadyCall | Question, topic
 def test_several_wishes_keep_their_own_article() -> None:
     items = [ReadyCall("balance"), ReadyCall("knowledge", {"question": "how long do transfers take"})]
     assert on_topic(items, "pending_transfer", "my balance, and how long do transfers take") == items
+
+
+@pytest.mark.parametrize(
+    ("item", "article", "message"),
+    [
+        (ReadyCall("cancel_transfer"), "wrong_account_paid", "I sent money to the wrong account number"),
+        (ReadyCall("human_agent"), "account_frozen_review", "my account is frozen and nobody tells me why"),
+        (ReadyCall("account_details"), "phone_and_chat_hours", "what's your phone number"),
+        (ReadyCall("transactions", {}, ("There is no merchant “IKEA”.",)), "Refund_not_showing_up", "it never came"),
+        (Question("report_card", "reason", "Lost or stolen?"), "compromised_card", "someone in Brazil used my card"),
+    ],
+)
+def test_a_clear_article_takes_the_place_of_what_the_message_does_not_ask_for(
+    item: ReadyCall | Question, article: str, message: str
+) -> None:
+    assert told([item], article, message) == [ReadyCall("knowledge", {"article": article})]
+
+
+@pytest.mark.parametrize(
+    ("item", "article", "message", "beside"),
+    [
+        (ReadyCall("card_status"), "travel_notice", "does my card work in Turkey", True),
+        (ReadyCall("standing_orders"), "direct_debit_cancel", "cancel direct debit gym", True),
+        (ReadyCall("cancel_transfer"), "wrong_account_paid", "cancel it, I paid the wrong account", False),
+        (ReadyCall("human_agent"), "complaint_make", "I want to talk to somebody about my complaint", False),
+        (ReadyCall("transfer", {"payee_id": "P1"}), "transfer_timing", "how long until you send it", False),
+        (ReadyCall("transactions"), "pending_card_payment", "show my pending payments", False),
+    ],
+)
+def test_a_clear_article_stands_beside_rows_and_replaces_no_act(
+    item: ReadyCall, article: str, message: str, beside: bool
+) -> None:
+    knowledge = [ReadyCall("knowledge", {"article": article})] if beside else []
+    assert told([item], article, message) == [item, *knowledge]
+
+
+def test_an_abstention_gets_the_clear_article_unless_the_customer_wants_nothing() -> None:
+    assert told([], "text_code_missing", "not receiving the sms code")
+    assert not told([], "credit_limit_change", "I changed my mind about raising the limit")
