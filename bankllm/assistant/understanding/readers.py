@@ -79,9 +79,9 @@ def period(words: str, customer: CustomerView, today: date, *, future: bool = Fa
         return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
     found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")
     if found is None and PLACE.match(words):
-        raise Unread(f"The records do not say where you paid, so I cannot look for payments {_quoted(words)}.")
+        raise Unread(f"The records do not say where you paid, so I cannot look for payments {quoted(words)}.")
     if found is None:
-        raise Ask(f"Which days do you mean by {_quoted(words)}? For example: October, since 1 March, or 3 to 9 May.")
+        raise Ask(f"Which days do you mean by {quoted(words)}? For example: October, since 1 March, or 3 to 9 May.")
     first = {"date_from": found.date_from.isoformat()} if found.date_from else {}
     return first | {"date_to": found.date_to.isoformat()}
 
@@ -93,10 +93,10 @@ def day(words: str, today: date, *, future: bool) -> Values:
         days = _accepted(lambda: periods.period(words, today), "Which day do you mean?")
         found = days and days.date_to
     if found is None:
-        raise Ask(f"Which day do you mean by {_quoted(words)}? For example: 3 May, Friday, or tomorrow.")
+        raise Ask(f"Which day do you mean by {quoted(words)}? For example: 3 May, Friday, or tomorrow.")
     if (found < today) if future else (found > today):
         when = "over" if future else "in the future"
-        raise Ask("Which day do you mean?", wrong=f"{_quoted(words)} is {found.day} {found:%B %Y}, which is {when}.")
+        raise Ask("Which day do you mean?", wrong=f"{quoted(words)} is {found.day} {found:%B %Y}, which is {when}.")
     return {"date": found.isoformat()}
 
 
@@ -104,7 +104,7 @@ def amount(words: str, name: str, customer: CustomerView) -> Values:
     """Read money, which must be in a currency of the customer's accounts."""
     found = _accepted(lambda: amounts.amount(words), "Which amount do you mean?")
     if found is None:
-        raise Ask(f"Which amount do you mean by {_quoted(words)}? For example: £50 or 12.50.")
+        raise Ask(f"Which amount do you mean by {quoted(words)}? For example: £50 or 12.50.")
     held = sorted({account.currency for account in customer.accounts})
     if found.currency and held and found.currency not in held:
         wrong = f"You have no account in {found.currency}, only in {', '.join(held)}."
@@ -138,10 +138,10 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
     if near_ones := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
         if near and len(near_ones) == 1:
             return {"category": near_ones[0]}
-        raise Ask("Which category do you mean?", near_ones, f"There is no category {_quoted(words)}.")
+        raise Ask("Which category do you mean?", near_ones, f"There is no category {quoted(words)}.")
     if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
-        raise Unread(f"I did not understand {_quoted(words)}. Please name a merchant, a category, or days.")
-    raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
+        raise Unread(f"I did not understand {quoted(words)}. Please name a merchant, a category, or days.")
+    raise Unread(f"There is no {slot} {quoted(words)} in your accounts.")
 
 
 def left_out(words: str, customer: CustomerView) -> Values:
@@ -149,7 +149,7 @@ def left_out(words: str, customer: CustomerView) -> Values:
     whole = _left_out(words, customer)
     read = [whole] if whole else [_left_out(part, customer) for part in P["listed"].split(words)]
     if not all(read):
-        raise Unread(f"I could not tell what to leave out by {_quoted(words)}. Please name merchants or categories.")
+        raise Unread(f"I could not tell what to leave out by {quoted(words)}. Please name merchants or categories.")
     return {"without": read}
 
 
@@ -175,9 +175,9 @@ def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Val
     found = accounts_named(words, customer.accounts)
     labels = list(by_label(found or customer.accounts))
     if len(found) > 1 or (pays and not found):
-        raise Ask(f"Which account do you mean by {_quoted(words)}?", labels)
+        raise Ask(f"Which account do you mean by {quoted(words)}?", labels)
     if not found:
-        raise Unread(f"You have no account {_quoted(words)}. You have: {', '.join(labels)}.")
+        raise Unread(f"You have no account {quoted(words)}. You have: {', '.join(labels)}.")
     return {name: found[0].account_id}
 
 
@@ -200,9 +200,9 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
         raise Unread(f"You have no card that is {usable[0]}: {states}.")
     if words and not found and customer.cards:
         several = P["several"].search(words)
-        wrong = "I can do this for one card at a time." if several else f"You have no card {_quoted(words)}."
+        wrong = "I can do this for one card at a time." if several else f"You have no card {quoted(words)}."
         raise Ask("Which card do you mean?", map(_card_label, customer.cards), wrong)
-    text = f"Which card do you mean by {_quoted(words)}?" if words else "Which card do you mean?"
+    text = f"Which card do you mean by {quoted(words)}?" if words else "Which card do you mean?"
     raise Ask(text if customer.cards else "You have no card.", map(_card_label, found or customer.cards))
 
 
@@ -214,10 +214,10 @@ def payee(words: str | None, customer: CustomerView) -> Values:
     found = fitting(words, payees, typos=False)
     own = [label for label, one in accounts.items() if one in accounts_named(words, customer.accounts)]
     if len(found) + len(own) > 1:
-        raise Ask(f"Which {_quoted(words)} do you mean?", (*found, *own))
+        raise Ask(f"Which {quoted(words)} do you mean?", (*found, *own))
     if not found and not own:
         similar = fitting(words, payees)
-        raise Ask("Who do you want to pay?", similar or payees, f"You have no saved payee {_quoted(words)}.")
+        raise Ask("Who do you want to pay?", similar or payees, f"You have no saved payee {quoted(words)}.")
     return {"payee_id": payees[found[0]].payee_id} if found else {"to_account_id": accounts[own[0]].account_id}
 
 
@@ -237,7 +237,7 @@ def _means(section: Mapping[str, re.Pattern[str]], name: str, text: str) -> bool
 
 def _one(slot: str, words: str, found: Sequence[str]) -> Values:
     if len(found) > 1:
-        raise Ask(f"Which {_quoted(words)} do you mean?", found)
+        raise Ask(f"Which {quoted(words)} do you mean?", found)
     return {slot: found[0]} if found else {}
 
 
@@ -280,5 +280,5 @@ def _accepted(read: Callable[[], Read], question: str) -> Read:
         raise Ask(question, wrong=str(error)) from None
 
 
-def _quoted(words: str) -> str:
+def quoted(words: str) -> str:
     return f"“{words if len(words) <= SHOWN else words[:SHOWN] + '…'}”"

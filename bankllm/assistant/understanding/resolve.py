@@ -15,6 +15,7 @@ from bankllm.assistant.understanding.completion import completed, with_currency,
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
 from bankllm.assistant.understanding.sum_wishes import WISHES, wish
+from bankllm.assistant.understanding.unused import without_unused
 
 __all__ = ["CustomerView", "answered", "resolve"]
 
@@ -43,9 +44,10 @@ def resolve(
 ) -> list[ReadyCall | Question]:
     """Return for each call what can be run, or the question to ask first; equal calls once.
 
-    `message` is the one that the calls are from; it completes a call that is the only one. Never raises for what a
-    customer wrote.
+    `message` is the one that the calls are from; it completes a call that is the only one, and nothing of it that
+    restricts is left out. Never raises for what a customer wrote.
     """
+    said = message
     if any(call.keys() & WISHES for call in calls):
         message = wish(message).plain
     if len(calls) == 1 and message:
@@ -53,10 +55,11 @@ def resolve(
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []
-    for call in [with_status(with_currency(call, message), len(calls), message) for call in calls]:
+    calls = [with_status(with_currency(call, message), len(calls), message) for call in calls]
+    for call in calls:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:
             ready.append(found)
-    return ready
+    return without_unused(said, calls, ready, customer) if said else ready
 
 
 def answered(question: Question, message: str, today: date) -> Call | None:

@@ -1,0 +1,93 @@
+"""Find words of a message that restrict what it asks for, and that no call used.
+
+A figure without them would answer another question. Days, counts, bounds, exclusions, accounts, listed categories and
+the customer's own names restrict. The words of a story or of a greeting do not: a sentence counts if it asks something,
+or if a call copied a word of more than three letters from it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named, quoted
+from bankllm.assistant.understanding.sum_wishes import WISHES, wish
+
+FIGURES = frozenset(("balance", "spending", "transactions"))
+"""Tools whose figures an unused restriction changes."""
+WHOLE = frozenset(("account_id", "date_from", "date_to", "direction"))
+"""Arguments with which a list still has all payments of a period."""
+P = patterns("unused")
+REPLY = (
+    "I did not understand {}, so I give no figure: it could answer another question. Please ask with a merchant, a "
+    "category, an account or days. Which payments do you mean?"
+)
+_WORD = re.compile(r"\w+")
+_CATEGORY = re.compile("|".join(rf"\b(?:{name}|{words})\b" for name, words in WORDS["categories"].items()), re.I)
+
+
+def without_unused(
+    message: str, calls: Sequence[Call], ready: Sequence[ReadyCall | Question], customer: CustomerView
+) -> list[ReadyCall | Question]:
+    """Return what is ready; a question in place of all figures if `calls` did not use a restriction of the message."""
+    figures = [one for one in ready if isinstance(one, ReadyCall) and one.tool in FIGURES and not one.unread]
+    words = next(_unused(message, calls, figures, customer), "") if figures else ""
+    if not words:
+        return list(ready)
+    asked = replace(figures[0], unread=(REPLY.format(quoted(words.strip())),))
+    return [asked if one is figures[0] else one for one in ready if one not in figures[1:]]
+
+
+def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], customer: CustomerView) -> Iterator[str]:
+    used = _tokens(" ".join(words for call in calls for name, words in call.items() if name != "tool"))
+    if any(call.keys() & WISHES for call in calls):
+        used |= _tokens(message) - _tokens(wish(message).plain)
+    given = {name for one in figures for name in one.arguments}
+    lists = any(one.tool == "transactions" for one in figures)
+    if lists and given <= WHOLE and not P["whole"].search(message):
+        yield message
+    copied = {word for word in used if len(word) > 3}
+    sentences = P["sentence"].split(message)
+    for sentence in sentences:
+        asks = len(sentences) == 1 or P["asks"].search(sentence)
+        if not asks and not copied & _tokens(sentence):
+            continue
+        restricting = [match for name in ("count", "days", "bound") for match in P[name].finditer(sentence)]
+        for match in restricting:
+            bound = match.re is P["bound"] and not lists  # "have I spent over £200" asks for the sum
+            if not bound and not _tokens(match["value"]) <= used and not _corrected(sentence, match):
+                yield match[0]
+        if "without" not in given:
+            yield from (match[0] for match in P["without"].finditer(sentence))
+            own = (*customer.names, *customer.categories)
+            yield from (match[0] for match in P["not"].finditer(sentence) if fitting(match["value"], own, typos=False))
+        if "account_id" not in given:
+            named = P["account"].finditer(sentence)
+            yield from (match[0] for match in named if accounts_named(match["value"], customer.accounts))
+        for match in _CATEGORY.finditer(sentence) if asks else ():
+            before, after = sentence[: match.start()], sentence[match.end() :]
+            listed = P["before_listed"].search(before) or P["after_listed"].match(after)
+            if listed and not _is_used(match[0], used) and not _corrected(sentence, match):
+                yield match[0]
+    text = f" {plain(message)} "
+    meant = {value for one in figures for value in one.arguments.values() if isinstance(value, str)}
+    for name in customer.names if not P["correction"].search(message) else ():
+        if f" {plain(name)} " in text and name not in meant and not _tokens(plain(name)) <= used:
+            yield name
+
+
+def _corrected(sentence: str, match: re.Match[str]) -> bool:
+    """Whether the customer takes back what was matched."""
+    return bool(P["correction"].search(sentence, match.end()))
+
+
+def _is_used(words: str, used: set[str]) -> bool:
+    """Whether a call has one of the words, also as a part: "pet" in "Pets at Home"."""
+    return any(one.startswith(word.rstrip("s")) for word in _tokens(words) for one in used)
+
+
+def _tokens(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
