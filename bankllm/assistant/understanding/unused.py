@@ -50,6 +50,8 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
     if lists and given <= WHOLE and not P["whole"].search(message):
         yield message
     copied = {word for word in used if len(word) > 3}
+    merchants = {one.arguments["merchant"] for one in figures if "merchant" in one.arguments}
+    own = (*customer.names, *customer.categories)
     sentences = P["sentence"].split(message)
     for sentence in sentences:
         asks = len(sentences) == 1 or P["asks"].search(sentence)
@@ -58,12 +60,14 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
         restricting = [match for name in ("count", "days", "bound") for match in P[name].finditer(sentence)]
         for match in restricting:
             bound = match.re is P["bound"] and not lists  # "have I spent over £200" asks for the sum
-            if not bound and not _tokens(match["value"]) <= used and not _corrected(sentence, match):
+            if not (bound or _tokens(match["value"]) <= used or _corrected(sentence, match)):
                 yield match[0]
         if "without" not in given:
             yield from (match[0] for match in P["without"].finditer(sentence))
-            own = (*customer.names, *customer.categories)
-            yield from (match[0] for match in P["not"].finditer(sentence) if fitting(match["value"], own, typos=False))
+            for match in P["not"].finditer(sentence):
+                found = set(fitting(match["value"], own, typos=False))
+                if found and (not merchants or merchants & found):  # Tesco is not Tesco Express
+                    yield match[0]
         if "account_id" not in given:
             named = P["account"].finditer(sentence)
             yield from (match[0] for match in named if accounts_named(match["value"], customer.accounts))
@@ -81,7 +85,7 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
 
 def _corrected(sentence: str, match: re.Match[str]) -> bool:
     """Whether the customer takes back what was matched."""
-    return bool(P["correction"].search(sentence, match.end()))
+    return bool(P["correction"].search(sentence, match.end()) or P["refused"].search(sentence[: match.start()]))
 
 
 def _is_used(words: str, used: set[str]) -> bool:

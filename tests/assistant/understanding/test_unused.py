@@ -48,6 +48,8 @@ def test_an_unused_restriction_is_asked_about(
         ("I was ill on Tuesday, not great. What did Tesco cost in October?", TESCO_IN_OCTOBER),
         ("Good morning and thanks for last week! What did Tesco cost in October?", TESCO_IN_OCTOBER),
         ("Tesco in September, no, I mean in October", TESCO_IN_OCTOBER),
+        ("not September, Tesco in October", TESCO_IN_OCTOBER),
+        ("OK, and at the big Tesco in October, so not the Express?", TESCO_IN_OCTOBER),
         ("Greggs... nah just Tesco in October", TESCO_IN_OCTOBER),
         ("have I spent over 200 at Tesco in October", TESCO_IN_OCTOBER),
         ("what did I pay at Tesco in October, not sure I have it", TESCO_IN_OCTOBER),
