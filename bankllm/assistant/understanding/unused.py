@@ -22,8 +22,8 @@ WHOLE = frozenset(("account_id", "date_from", "date_to", "direction"))
 """Arguments with which a list still has all payments of a period."""
 P = patterns("unused")
 REPLY = (
-    "I did not understand {}, so I give no figure: it could answer another question. Please ask with a merchant, a "
-    "category, an account or days. Which payments do you mean?"
+    "I am not sure what you mean by {}, so I give no figure. Which payments do you mean? Please name the merchant, "
+    "category, account or days."
 )
 _WORD = re.compile(r"\w+")
 _CATEGORY = re.compile("|".join(rf"\b(?:{name}|{words})\b" for name, words in WORDS["categories"].items()), re.I)
@@ -62,13 +62,13 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
             bound = match.re is P["bound"] and not lists  # "have I spent over £200" asks for the sum
             if not (bound or _tokens(match["value"]) <= used or _corrected(sentence, match)):
                 yield match[0]
-        if "without" not in given:
+        if not given & {"without", "minimum_minor", "maximum_minor"}:
             yield from (match[0] for match in P["without"].finditer(sentence))
             for match in P["not"].finditer(sentence):
                 found = set(fitting(match["value"], own, typos=False))
                 if found and (not merchants or merchants & found):  # Tesco is not Tesco Express
                     yield match[0]
-        if "account_id" not in given:
+        if "account_id" not in given and any(one.tool != "balance" for one in figures):
             named = P["account"].finditer(sentence)
             yield from (match[0] for match in named if accounts_named(match["value"], customer.accounts))
         for match in _CATEGORY.finditer(sentence) if asks else ():
