@@ -15,7 +15,7 @@ import logging
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import safe_open
@@ -57,6 +57,13 @@ class Found(NamedTuple):
     """The id."""
     sure: bool
     """Whether about nine of ten such articles are right."""
+    clear: bool = False
+    """Whether it fits by `CLEARLY`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a call of the tool `knowledge`."""
+        return {"article": self.article, "sure": self.sure}
 
 
 class ArticleSearch:
@@ -76,15 +83,20 @@ class ArticleSearch:
         texts = ["\n".join((article.answer, *way)) for article, way in zip(articles.values(), ways, strict=True)]
         self._words = Words.empty().extended(texts)
 
-    def best(self, question: str, vector: np.ndarray, fits: float = FITS) -> Found | None:
+    def best(self, question: str, vector: np.ndarray) -> Found | None:
         """Return the best article for a question with its embedding (dim,); None if no article fits."""
         words, codes = self._words.scores(question)
         near = np.maximum(np.maximum.reduceat(self._asked @ vector, self._firsts) - NEAR, 0)
         scores = self._vectors @ vector + near + WORDS * words + (0 if codes is None else CODES * codes)
         *_, second, first = np.argsort(scores)
-        if scores[first] < fits + (self._unanswered @ vector).max():
+        lead = scores[first] - (self._unanswered @ vector).max()
+        if lead < FITS:
             return None
-        return Found(self._ids[first], bool(scores[first] - scores[second] >= SURE))
+        return Found(self._ids[first], bool(scores[first] - scores[second] >= SURE), bool(lead >= CLEARLY))
+
+    def is_other(self, found: Found) -> bool:
+        """Return whether a question is surely about an article that is no topic of the classifier."""
+        return found.sure and found.clear and found.article not in self._topics
 
     def is_topic(self, decision: Decision, vector: np.ndarray) -> bool:
         """Return whether a question with this embedding is about the classifier's topic, and not about another article.

@@ -16,7 +16,7 @@ from cachetools import TTLCache
 from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes, says_yes_to
-from bankllm.assistant.articles import CLEARLY, ArticleSearch
+from bankllm.assistant.articles import ArticleSearch
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
@@ -206,12 +206,15 @@ class Understanding:
         if off_topic and not answers and bare:
             bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
             ready = [ReadyCall("knowledge", bank)]
+        found = self.articles.best(said, encode([said])[0].vector) if alone else None
+        if found and decision.is_topic and self.articles.is_other(found):
+            decision = decision._replace(intent=found.article)
         if alone and decision.is_topic:
             ready = on_topic(ready, decision.intent, said)
-        elif alone and names_nothing(ready, said) and (found := self.articles.best(said, encode([said])[0].vector)):
-            ready = [ReadyCall("knowledge", found._asdict())] if found.sure else ready
-        elif alone and (found := self.articles.best(said, encode([said])[0].vector, CLEARLY)):
-            ready = told(ready, found.article, said) if found.sure else ready
+        elif found and found.sure and names_nothing(ready, said):
+            ready = [ReadyCall("knowledge", found.arguments)]
+        elif found:
+            ready = told(ready, found.article, said, sure=found.sure, clear=found.clear)
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))
@@ -348,7 +351,7 @@ class Understanding:
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         for text in texts or [item.arguments["question"]]:
             if found := self.articles.best(text, encode([text])[0].vector):
-                return replace(item, arguments={**item.arguments, **found._asdict()})
+                return replace(item, arguments={**item.arguments, **found.arguments})
         if decision.intent == "out_of_scope" and not decision.alternatives:
             return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
         return UNKNOWN

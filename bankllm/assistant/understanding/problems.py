@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.slots import SHORT
 
 LOOK_UPS = frozenset(
@@ -70,28 +71,46 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
     return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
 
 
-def told(items: Sequence[ReadyCall | Question], article: str, message: str) -> list[ReadyCall | Question]:
-    """Return the items with an article that surely fits the message; only the article if they do not fit it.
+def told(
+    items: Sequence[ReadyCall | Question], article: str, message: str, *, sure: bool = True, clear: bool = True
+) -> list[ReadyCall | Question]:
+    """Return the items with an article that fits the message; only the article if they do not fit it.
 
-    Unchanged if they act, or if the message asks for what they are.
+    Unchanged if they act, or if the message asks for what they are. An article that is not `sure` or not `clear`
+    (`articles.Found`) needs more: a message about a problem, or a name that is none of the customer's.
     """
-    knowledge = ReadyCall("knowledge", {"article": article})
+    certain, wrong = sure and clear, WORDS["wrong"].search(message)
+    knowledge = ReadyCall("knowledge", {"article": article} if sure else {"article": article, "sure": False})
     if not items:
-        return [] if WORDS["leaves"].search(message) else [knowledge]
-    item, words = items[0], WORDS.get(items[0].tool)
-    several = len(items) > 1 and not all(isinstance(each, ReadyCall) and each.unread for each in items)
-    guessed = item.tool in TOLD or (isinstance(item, Question) and item.slot == "reason")
-    if several or not guessed or item.tool == article:
+        return [knowledge] if certain and not WORDS["leaves"].search(message) else []
+    item, words, own = items[0], WORDS.get(items[0].tool), WORDS["own"].search(message)
+    tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
+    unread = all(isinstance(each, ReadyCall) and each.unread for each in items)
+    if (len(items) > 1 and not unread) or not _guessed(item, article):
         return list(items)
     if item.tool in DONE:
-        return list(items) if words and words.search(message) else [knowledge]
-    if not WORDS["tells"].search(message) or WORDS["shows"].match(message):
+        enough = certain or (item.tool == "cancel_transfer" and (clear or wrong))
+        return [knowledge] if enough and not (words and words.search(message)) else list(items)
+    if not certain and (own or not (clear or wrong or unread)):
         return list(items)
-    if isinstance(item, Question) or item.unread:
+    if not tells and not (unread and clear):
+        return list(items)
+    if isinstance(item, Question) or unread:
         return [knowledge]
     named = item.arguments.keys() - UNNAMED - DAYS
-    fits = named or (words or WORDS["own"]).search(message) or item.tool in BESIDE
-    return [item, knowledge] if fits else [knowledge]
+    if named or (words.search(message) if words else own) or item.tool in BESIDE:
+        return [item, knowledge] if certain or (wrong and not named) else list(items)
+    return [knowledge]
+
+
+def _guessed(item: ReadyCall | Question, article: str) -> bool:
+    """Whether questions and reports about the bank are mistaken for what this is."""
+    if item.tool in TOLD or isinstance(item, ReadyCall):
+        return item.tool in TOLD
+    if item.slot == "kind":
+        return article == "compromised_card"
+    strange = item.slot == "card" and "card" in item.call and not fitting(item.call["card"], item.options)
+    return item.tool == "replace_card" and strange
 
 
 def names_shop(items: Sequence[ReadyCall | Question | Facts], message: str) -> bool:

@@ -60,7 +60,13 @@ def test_several_wishes_keep_their_own_article() -> None:
         (ReadyCall("human_agent"), "account_frozen_review", "my account is frozen and nobody tells me why"),
         (ReadyCall("account_details"), "phone_and_chat_hours", "what's your phone number"),
         (ReadyCall("transactions", {}, ("There is no merchant “IKEA”.",)), "Refund_not_showing_up", "it never came"),
-        (Question("report_card", "reason", "Lost or stolen?"), "compromised_card", "someone in Brazil used my card"),
+        (Question("report_card", "kind", "Lost or stolen?"), "compromised_card", "someone in Brazil used my card"),
+        (
+            Question("replace_card", "card", "Which?", ("Visa Debit",), {"tool": "replace_card", "card": "credit"}),
+            "everyday_credit_card",
+            "order me a new credit card",
+        ),
+        (ReadyCall("cancel_transfer"), "direct_debit_cancel", "can you cancel the O2 debit coming on Monday"),
     ],
 )
 def test_a_clear_article_takes_the_place_of_what_the_message_does_not_ask_for(
@@ -90,3 +96,21 @@ def test_a_clear_article_stands_beside_rows_and_replaces_no_act(
 def test_an_abstention_gets_the_clear_article_unless_the_customer_wants_nothing() -> None:
     assert told([], "text_code_missing", "not receiving the sms code")
     assert not told([], "credit_limit_change", "I changed my mind about raising the limit")
+
+
+@pytest.mark.parametrize(
+    ("item", "clear", "message", "replaced"),
+    [
+        (ReadyCall("transactions", {}, ("There is no merchant “session”.",)), False, "app says session expired", True),
+        (ReadyCall("transactions", {}, ("There is no merchant “Kiosk”.",)), False, "payments to Kiosk", False),
+        (ReadyCall("cancel_transfer"), False, "I used the wrong account", True),
+        (ReadyCall("human_agent"), True, "nobody answers", False),
+        (ReadyCall("transactions"), False, "two payments that I never made", True),
+        (ReadyCall("balance"), True, "why is my balance wrong", False),
+    ],
+)
+def test_one_of_two_similar_articles_needs_a_problem(
+    item: ReadyCall, clear: bool, message: str, replaced: bool
+) -> None:
+    article = ReadyCall("knowledge", {"article": "app_crashes", "sure": False})
+    assert told([item], "app_crashes", message, sure=False, clear=clear) == ([article] if replaced else [item])
