@@ -45,7 +45,13 @@ WORDS = patterns("problems")
 """Acting tool → words without which a problem does not ask for it; `shows`: how a request for rows begins;
 `wrong`: what a problem says; `own`: words that ask for the customer's own data."""
 ACTS = {
-    "replace_card": ("card_about_to_expire", "card_arrival", "card_not_working", "lost_or_stolen_card"),
+    "replace_card": (
+        "card_about_to_expire",
+        "card_arrival",
+        "card_not_working",
+        "lost_or_stolen_card",
+        "replacement_card_reasons",
+    ),
     "report_card": ("card_arrival", "compromised_card", "lost_or_stolen_card"),
     "set_limit": ("top_up_limits",),
 }
