@@ -11,14 +11,18 @@ from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
+from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, Rules, routed
+from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, Rules, of_before, routed
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 
 DAYS = ("period", "date")
 FOUND = (*DAYS, "account", "minimum", "maximum")
 """Arguments that rules find by closed lists."""
+REVERSES = (P["less_refunds"], FIGURES["without_small"], FIGURES["without_large"])
+"""Words that reverse what follows them: a model copies that as if they were not there."""
 CONFIDENT, LIKELY = 0.8, 0.95
 """The model's confidence from which money came in although no word of the message says so, and from which closed lists
 of words do not add a category or choose another tool."""
@@ -33,6 +37,8 @@ def agreed(
     """
     tools, by_tools = {call["tool"] for call in calls}, {call["tool"] for call in by_rules}
     message, earlier = messages[-1], " ".join(messages[-2:-1])
+    if by_rules and (of_before(message, earlier) or any(words.search(message) for words in REVERSES)):
+        return None
     if not calls:
         return calls if confidence >= CONFIDENT else None
     if by_tools > tools and by_tools - tools - SUMS:
@@ -41,7 +47,7 @@ def agreed(
         return None  # words of a closed list name another tool
     if len(calls) > 1:
         if not tools <= LOOK_UPS:
-            return calls
+            return [_with_whole_card(call, by_rules) for call in calls]
         about = {(call.get("merchant"), call.get("category")) for call in calls}
         whole = by_tools == tools and len(by_rules) == len(about) == 1 and _has_all(by_rules, calls)
         if about == {(None, None)} and by_rules and all(call.keys() & SUBJECTS for call in by_rules):
@@ -74,6 +80,8 @@ def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rul
             merged = {name: words for name, words in merged.items() if name != "category"} | {"merchant": own}
     elif not said and "category" in found and confidence < LIKELY:
         merged["category"] = found["category"]
+    if ANSWERS["all_accounts"].search(found.get("account", "")):
+        merged["account"] = found["account"]
     if "order" in found:
         merged.setdefault("order", found["order"])
     if call["tool"] == "spending":
@@ -83,6 +91,14 @@ def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rul
         if not says_so and (category or confidence < CONFIDENT or P["outgoing"].search(message)):
             merged.pop("direction", None)
     return merged
+
+
+def _with_whole_card(call: Call, by_rules: Sequence[Call]) -> Call:
+    """Return the call with the rules' longer name of its card: the model copied "Visa" of "Visa Debit"."""
+    names = [
+        one["card"] for one in by_rules if one["tool"] == call["tool"] and call.get("card", "\0") in one.get("card", "")
+    ]
+    return {**call, "card": names[0]} if names else call
 
 
 def _is_better(name: str, said: str, found: str, confidence: float, rules: Rules) -> bool:

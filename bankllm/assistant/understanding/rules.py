@@ -84,7 +84,7 @@ class Rules:
             pays = self.read("transfer", messages)
             tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
         if (tool in LOOK_UPS or not tool) and messages[1:]:
-            tool = _of_before(messages[-1], messages[-2]) or tool
+            tool = of_before(messages[-1], messages[-2]) or tool
         summed = bool(asked.keys() & SUMMED) and self._is_of_payments(tool, heard)
         if summed:
             tool = "spending"
@@ -250,7 +250,7 @@ class Rules:
         return Slots(message, self.head.ordinary, self.today, self.customer.names)
 
 
-def _of_before(message: str, earlier: str) -> str:
+def of_before(message: str, earlier: str) -> str:
     """Return the tool of a message that only asks for the state of what the message before it names."""
     if R["works"].search(message) and R["card"].search(earlier):
         return "card_status"
