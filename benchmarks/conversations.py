@@ -49,6 +49,8 @@ def main() -> None:
     given = parser.parse_args()
     chosen = [one for one in load() if not given.only or any(part in one.id for part in given.only)]
     chosen = chosen[:: given.every]
+    if not chosen:
+        parser.error("no dialogue has an id with one of these parts: " + ", ".join(given.only))
     passes: dict[str, list[bool]] = {dialogue.id: [] for dialogue in chosen}
     rows: list[dict[str, object]] = []
     began = time.monotonic()
