@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cached_property, partial
-from threading import Lock
 
 import numpy as np
-from cachetools import TTLCache
 
-from bankllm.assistant.actions.answers import answered as decide_action
-from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
-from bankllm.assistant.actions.yes_no import is_no, is_yes, says_yes_to
+from bankllm.assistant.actions.proposals import PLANS, ActionDesk
+from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.articles import ArticleSearch
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
@@ -23,6 +20,8 @@ from bankllm.assistant.bank.tools import TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.care.replies import OFFER, CareReply, care_reply
+from bankllm.assistant.conversation_orders import ConversationOrders
+from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
@@ -42,7 +41,6 @@ from bankllm.assistant.waiting import (
     Item,
     answer_and_ask,
     answering,
-    asks_if_done,
     corrected,
     from_there,
     in_same_account,
@@ -53,15 +51,13 @@ from bankllm.assistant.waiting import (
     with_detail,
     with_same_card,
 )
-from bankllm.errors import LedgerError, ModelError
+from bankllm.errors import ModelError
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.namespaces import Message
 
-VIEW_TTL_S, VIEWS_KEPT = 60.0, 4096
-"""For how long, and of how many customers, the names of merchants, payees and cards are kept."""
 LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
@@ -73,7 +69,6 @@ UNKNOWN = Facts(
     "hand you over to our team."
 )
 NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
-CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
 Encode = Callable[[Sequence[str]], list[Encoded]]
 
 
@@ -90,12 +85,12 @@ class Understanding:
         desk: ActionDesk | None,
     ) -> None:
         """Raises `ModelError` for a damaged head."""
-        self.model, self._desk, self._bank, self._artifact, self._settings = model, desk, bank, artifact, settings
+        self.model, self._desk, self._artifact, self._settings = model, desk, artifact, settings
         self._embedder = embedder
+        self.views = CustomerViews(bank)
+        self._orders = ConversationOrders(desk, self.views)
         self._head = ToolHead.load()
         self._fits = self._head.fits(embedder.model_id, embedder.dim)
-        self._views: TTLCache[str, CustomerView] = TTLCache(VIEWS_KEPT, VIEW_TTL_S)
-        self._lock = Lock()
 
     @cached_property
     def articles(self) -> ArticleSearch:
@@ -115,12 +110,14 @@ class Understanding:
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
         if cared and cared.instead_of_answer(ambiguous=pending.decision.is_topic or asks_on):
             pending.decision, pending.kept = Decision(cared.intent), False
-            self._withdraw(pending)
+            self._orders.withdraw(pending)
             if cared.holds_payments and self._desk:
                 self._desk.hold_payments(pending.customer_id)
             return [Facts(cared.text, sources=cared.sources)]
-        if not (self._says_yes(pending) or is_no(pending.message)):
-            pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
+        if not (self._orders.says_yes(pending) or is_no(pending.message)):
+            pending.withdrawn = pending.withdrawn or self._orders.withdraw(
+                pending
+            )  # a second try finds nothing that waits
         if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
             return [changed]
         items = self._understood(pending, encode)
@@ -136,17 +133,17 @@ class Understanding:
         day, asked = self._settings.present_day, pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
         if question and question.slot == NEXT:
-            decided = self._decided(pending) if is_yes(pending.message) else None
+            decided = self._orders.decided(pending) if is_yes(pending.message) else None
             if decided:
                 return [decided, ReadyCall(question.tool, question.call)]
             question = None
         declined = declines(pending.message)
         call = answered(question, pending.message, day) if question and not declined else None
-        view = partial(self._view, pending.customer_id)
+        view = partial(self.views.of, pending.customer_id)
         if withdrawn and not call:
             call = other_option(withdrawn, pending.message, turns, view, day)
             call = call or with_detail(withdrawn, pending.message, view, day)
-        if not (withdrawn or question) and (again := repeated(self._last(pending), pending.message)):
+        if not (withdrawn or question) and (again := repeated(self._orders.last(pending), pending.message)):
             return [again]
         calls: Sequence[Call]
         if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
@@ -157,8 +154,8 @@ class Understanding:
             return [question]  # the yes is no answer to it, and not to what was proposed before it
         else:
             fixed = (
-                self._decided(pending)
-                or self._done(pending)
+                self._orders.decided(pending)
+                or self._orders.done(pending)
                 or language_reply(pending.message)
                 or complaint_reply(pending.message)
                 or (f"Today is {day:%A}, {statement.day(day)}." if P["today"].fullmatch(pending.message) else "")
@@ -176,10 +173,10 @@ class Understanding:
             calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
             calls = answering(calls, question) if question else calls
             if turns:
-                said, customer = self._messages(pending), self._customer(pending.customer_id)
+                said, customer = self._messages(pending), self.views.or_empty(pending.customer_id)
                 calls = of_regular(calls, pending.message, turns)
                 calls = in_same_account(from_there(calls, said, customer), said, customer)
-                calls = with_same_card(calls, self._last(pending), pending.message, customer)
+                calls = with_same_card(calls, self._orders.last(pending), pending.message, customer)
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
@@ -196,7 +193,7 @@ class Understanding:
         `asked` is the text that the message asks; `said` is the message, from which calls are completed.
         """
         needs_names = any(call["tool"] in PLANS.keys() | COMPLETED or call.keys() - WITHOUT_NAMES for call in calls)
-        view = self._view(pending.customer_id) if needs_names else CustomerView()
+        view = self.views.of(pending.customer_id) if needs_names else CustomerView()
         ready = resolve(calls, view, day, said)
         decision = pending.decision
         off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
@@ -222,12 +219,7 @@ class Understanding:
 
     def ready(self, call: Call, customer_id: str) -> list[Item]:
         """Return a call of another program, with its words as values, or the question to ask."""
-        return list(resolve([call], self._view(customer_id), self._settings.present_day))
-
-    def forget_view(self, customer_id: str) -> None:
-        """Read the customer's names again, after an action may have changed them."""
-        with self._lock:
-            self._views.pop(customer_id, None)
+        return list(resolve([call], self.views.of(customer_id), self._settings.present_day))
 
     def _decide(self, encoded: Encoded) -> Decision:
         decision = decide(encoded.probabilities, self._artifact)
@@ -240,67 +232,25 @@ class Understanding:
         except ModelError:
             return None
 
-    def _withdraw(self, pending: PendingChat) -> Proposal | None:
-        """Cancel what waits for a yes, and return it."""
-        if not (self._desk and pending.continues) or pending.rights == "read":
-            return None
-        waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
-        if waiting is None:
-            return None
-        try:
-            return self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest)
-        except ActionClosed:  # it was confirmed or expired in the meantime
-            return None
-
-    def _says_yes(self, pending: PendingChat) -> bool:
-        """Whether the message is a yes, or a yes to what waits for one."""
-        waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
-        return says_yes_to(waiting.tool if waiting else "", pending.message)
-
-    def _decided(self, pending: PendingChat) -> Facts | None:
-        """Confirm or cancel what was proposed, if the message is a yes or a no."""
-        if self._desk is None or not (self._says_yes(pending) or is_no(pending.message)):
-            return None
-        if is_no(pending.message) and not self._desk.pending(pending.customer_id, pending.conversation_id):
-            return None
-        if pending.rights != "confirm":
-            return Facts(CONFIRM_ELSEWHERE)
-        self.forget_view(pending.customer_id)
-        return decide_action(self._desk, pending.customer_id, pending.conversation_id, pending.message)
-
-    def _done(self, pending: PendingChat) -> str:
-        """Return what became of the conversation's last action, if the message asks whether it is done."""
-        last = self._last_booked(pending) if asks_if_done(pending.message) else None
-        return last.result if last else ""
-
-    def _last_booked(self, pending: PendingChat) -> Proposal | None:
-        """Return the conversation's last proposal, if it was booked."""
-        last = self._last(pending)
-        return last if last and last.state == "booked" else None
-
-    def _last(self, pending: PendingChat) -> Proposal | None:
-        """Return the conversation's last proposal."""
-        return self._desk.latest(pending.customer_id, pending.conversation_id) if self._desk else None
-
     def _calls(self, pending: PendingChat, turns: Sequence[Message], encode: Encode, day: date) -> list[Call]:
         """Propose calls: by the model, else by rules. Without the head's encoder the intent chooses their tool."""
         decision = pending.decision
         if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
             return [{"tool": decision.intent}]  # a tool of another package
-        ordered = pending.withdrawn or (turns and turns[0].question)
-        if P["polite"].fullmatch(pending.message) and not ordered:
+        polite = P["polite"].fullmatch(pending.message)
+        if polite and not (pending.withdrawn or (turns and turns[0].question)):
             return [{"tool": "small_talk"}]
         if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
-            last = self._last_booked(pending) if "cancel" in pending.message.lower() else None
+            last = self._orders.last_booked(pending) if "cancel" in pending.message.lower() else None
             if last and last.tool == "transfer":  # one for a later day can be cancelled
                 return [{"tool": "cancel_transfer"}]
             return [{"tool": "small_talk", "answer": pending.message}]
-        if P["polite"].fullmatch(pending.message):
+        if polite:
             return [{"tool": "small_talk"}]
         messages = self._messages(pending)
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
-        rules = Rules(self._head, partial(_embedded, encode), day, self._customer(pending.customer_id))
+        rules = Rules(self._head, partial(_embedded, encode), day, self.views.or_empty(pending.customer_id))
         found, unclear = self._by_rules(messages, rules)
         if self.model is not None and unclear:
             pending.written = pending.written or self.model.ask(unclear, pending.caller)
@@ -355,22 +305,6 @@ class Understanding:
         if decision.intent == "out_of_scope" and not decision.alternatives:
             return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
         return UNKNOWN
-
-    def _customer(self, customer_id: str) -> CustomerView:
-        """The view; an empty one if the ledger fails, which the tools then say."""
-        try:
-            return self._view(customer_id)
-        except LedgerError:
-            return CustomerView()
-
-    def _view(self, customer_id: str) -> CustomerView:
-        with self._lock:
-            view = self._views.get(customer_id)
-        if view is None:
-            view = CustomerView.of(self._bank, customer_id)
-            with self._lock:
-                self._views[customer_id] = view
-        return view
 
 
 def _is_open(item: ReadyCall | Question) -> bool:

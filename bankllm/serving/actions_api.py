@@ -49,7 +49,7 @@ def actions_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: R
         expired, was replaced or cancelled, has another digest, or the ledger does not allow it any more.
         """
         done = desk(customer_id, given, ACTIONS_SCOPE).confirm(customer_id, action_id, body.digest)
-        current().understanding.forget_view(customer_id)
+        current().understanding.views.forget(customer_id)
         return done
 
     @router.post("/{action_id}/cancel", summary="Cancel an action", responses=refused)

@@ -1,0 +1,60 @@
+"""The order of a conversation that waits for a yes, and the last one: confirm, cancel, or say what became of it."""
+
+from bankllm.assistant.actions.answers import answered
+from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk, Proposal
+from bankllm.assistant.actions.yes_no import is_no, says_yes_to
+from bankllm.assistant.customer_views import CustomerViews
+from bankllm.assistant.facts import Facts
+from bankllm.assistant.turn import PendingChat
+from bankllm.assistant.waiting import asks_if_done
+
+CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
+
+
+class ConversationOrders:
+    """Without a desk, which a read-only service has not, nothing waits."""
+
+    def __init__(self, desk: ActionDesk | None, views: CustomerViews) -> None:
+        self._desk, self._views = desk, views
+
+    def withdraw(self, pending: PendingChat) -> Proposal | None:
+        """Cancel what waits for a yes, and return it."""
+        if not (self._desk and pending.continues) or pending.rights == "read":
+            return None
+        waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
+        if waiting is None:
+            return None
+        try:
+            return self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest)
+        except ActionClosed:  # it was confirmed or expired in the meantime
+            return None
+
+    def says_yes(self, pending: PendingChat) -> bool:
+        """Whether the message is a yes, or a yes to what waits for one."""
+        waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
+        return says_yes_to(waiting.tool if waiting else "", pending.message)
+
+    def decided(self, pending: PendingChat) -> Facts | None:
+        """Confirm or cancel what was proposed, if the message is a yes or a no."""
+        if self._desk is None or not (self.says_yes(pending) or is_no(pending.message)):
+            return None
+        if is_no(pending.message) and not self._desk.pending(pending.customer_id, pending.conversation_id):
+            return None
+        if pending.rights != "confirm":
+            return Facts(CONFIRM_ELSEWHERE)
+        self._views.forget(pending.customer_id)
+        return answered(self._desk, pending.customer_id, pending.conversation_id, pending.message)
+
+    def done(self, pending: PendingChat) -> str:
+        """Return what became of the conversation's last action, if the message asks whether it is done."""
+        last = self.last_booked(pending) if asks_if_done(pending.message) else None
+        return last.result if last else ""
+
+    def last_booked(self, pending: PendingChat) -> Proposal | None:
+        """Return the conversation's last proposal, if it was booked."""
+        last = self.last(pending)
+        return last if last and last.state == "booked" else None
+
+    def last(self, pending: PendingChat) -> Proposal | None:
+        """Return the conversation's last proposal."""
+        return self._desk.latest(pending.customer_id, pending.conversation_id) if self._desk else None
