@@ -2,10 +2,11 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import actions, mutation, store_kill
+from benchmarks import actions, held_out, mutation, store_kill
 from tests.support import ROOT
 
 
@@ -40,3 +41,24 @@ def test_nothing_that_is_said_or_sent_acts_without_a_confirmation() -> None:
     seen = actions.converse(60)
     assert seen["conversations"] >= 60
     assert seen["booked"] > 5
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "result", "grade"),
+    [
+        ({"kind": "amount", "amounts_minor": [[1234, 1300]]}, "You spent £13.00 at Costa.", {}, "right"),
+        ({"kind": "amount", "amounts_minor": [[1234]]}, "Your payments:", {"rows": [{"amount_minor": -1234}]}, "right"),
+        ({"kind": "amount", "amounts_minor": [[1234], [500]]}, "You spent £12.34.", {}, "wrong"),
+        ({"kind": "amount", "amounts_minor": [[1234]], "counts": [3]}, "£12.34 in 3 payments", {}, "right"),
+        ({"kind": "amount", "amounts_minor": [[16000]], "currency": "JPY"}, "You paid ¥16,000.", {}, "right"),
+        ({"kind": "amount", "amounts_minor": [[1234]]}, "Which days do you mean?", {}, "asked"),
+        ({"kind": "none"}, "You spent £0.00 at Aldi: there are no payments.", {}, "right"),
+        ({"kind": "none"}, "You spent £5.00 at Aldi.", {}, "wrong"),
+        ({"kind": "ask"}, "Which account do you mean?", {}, "right"),
+        ({"kind": "ask"}, "You have £5.00.", {}, "wrong"),
+    ],
+)
+def test_held_out_answers_are_graded_by_their_amounts(
+    question: dict[str, Any], reply: str, result: dict[str, Any], grade: str
+) -> None:
+    assert held_out.grade(question, {"reply": reply, "calls": [{"result": result}]}) == grade
