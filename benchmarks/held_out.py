@@ -1,6 +1,6 @@
 """Ask a real server questions about the demo ledger, and look for the right amounts in its answers.
 
-    python benchmarks/held_out.py rules|model [--half odd|even] [--rows held-out.csv] [--show]
+    python benchmarks/held_out.py rules|model [--set h|k] [--half odd|even] [--rows held-out.csv] [--show]
 
 550 questions were written without sight of code or data, with the right amounts by SQL on the ledger of 29 November
 2026 (data/held_out_questions.jsonl). An answer is right if each required amount is in the reply or in the results of
@@ -72,11 +72,14 @@ def ask(questions: list[dict[str, Any]], engine: str, folder: Path) -> Iterator[
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("engine", choices=("rules", "model"))
+    parser.add_argument("--set", choices=("h", "k"), help="only the questions of one author")
     parser.add_argument("--half", choices=("odd", "even"), help="only the questions with such a number")
     parser.add_argument("--rows", type=Path, help="CSV file for one row per question")
     parser.add_argument("--show", action="store_true", help="print each answer that is not right")
     given = parser.parse_args()
     questions = [json.loads(line) for line in DATA.read_text("utf-8").splitlines()]
+    if given.set:
+        questions = [one for one in questions if one["id"][0] == given.set]
     if given.half:
         questions = [one for one in questions if int(one["id"][1:]) % 2 == (given.half == "odd")]
     with tempfile.TemporaryDirectory() as name:
