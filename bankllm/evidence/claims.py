@@ -109,9 +109,17 @@ def same_figure(one: str, two: str) -> bool:
 
 
 def run_named_in(text: str) -> tuple[str, str]:
-    """The run named by the file's `claims-run`, and its conditions; two empty strings if the file names none."""
-    match = RUN.search(text)
-    return (match["run"], match["conditions"]) if match else ("", "")
+    """The run named by the file's `claims-run`, and its conditions; two empty strings if the file names none.
+
+    Raises `RunError` if it names several.
+    """
+    named = sorted({(match["run"], match["conditions"]) for match in RUN.finditer(text)})
+    if len(named) > 1:
+        runs = ", ".join(f"{run}{conditions}" for run, conditions in named)
+        raise RunError(
+            f"A file can name one run in claims-run; found {runs}. Put the claims of each into its own file."
+        )
+    return named[0] if named else ("", "")
 
 
 def _stale(file: Path, named: str, folder: Path) -> Iterator[str]:
@@ -126,7 +134,8 @@ def _stale(file: Path, named: str, folder: Path) -> Iterator[str]:
     if not (folder / MANIFEST).exists():
         return
     manifest = read_manifest(folder)
-    if not manifest.complete:
+    undone = [notebook.name for notebook in manifest.notebooks if notebook.status != "done"]
+    if not manifest.complete and (undone or not manifest.finished):
         yield f"run {manifest.run_id} is not complete. Continue with: bankllm run --resume {manifest.run_id}"
     made_by = str(manifest.environment.get("libraries", {}).get("bankllm"))
     if made_by.split(".")[:2] != __version__.split(".")[:2]:

@@ -1,14 +1,15 @@
 """Claims are filled in from a run. Wrong, stale and unbound numbers, and numbers on other data, are reported."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import CLAIM, LATEX_CLAIM
 from bankllm.evidence.claims import audit_claims, write_claims
+from bankllm.evidence.manifest import read_manifest, write_manifest
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, replace_text, sealed_run
 
 PAGE = """<!-- claims-run: runs/one profile=quick -->
@@ -182,24 +183,38 @@ def test_claims_are_stale_when_the_file_names_another_run(page: Path, folder: Pa
     assert "stale: the file names the run runs/one, but was checked against" in fault
 
 
+def test_a_file_that_names_two_runs_is_refused(page: Path, folder: Path) -> None:
+    page.write_text(f"{PAGE}\n<!-- claims-run: runs/two profile=full -->\n", encoding="utf-8")
+    before = page.read_bytes()
+    for command in (write_claims, audit_claims):
+        with pytest.raises(RunError, match=r"one run in claims-run; found runs/\w+.*, runs/two profile=full"):
+            command(page, folder)
+    assert page.read_bytes() == before
+
+
+def test_a_run_of_one_finished_notebook_supports_claims(tmp_path: Path, page: Path) -> None:
+    folder = sealed_run(tmp_path / "runs" / "two", complete=False)
+    write_claims(page, folder)
+    assert audit_claims(page, folder) == []
+
+
 def test_claims_are_stale_when_a_raw_file_changed(page: Path, folder: Path) -> None:
     replace_text(folder / "raw/01_chat.csv.gz", "200.0", "201.0")
     assert any("stale: chat.sequential.p95_ms of one does not verify" in fault for fault in audit_claims(page, folder))
 
 
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [
-        ({"environment": ENVIRONMENT | {"libraries": {"bankllm": "0.0.9"}}}, "run two was made by bankllm 0.0.9"),
-        ({"complete": False}, "stale: run two is not complete"),
-    ],
-)
-def test_claims_are_stale_when_an_old_or_unfinished_run_measured(
-    tmp_path: Path, page: Path, how: dict[str, Any], expected: str
-) -> None:
-    folder = sealed_run(tmp_path / "runs" / "two", **how)
+def test_claims_are_stale_when_an_old_version_measured(tmp_path: Path, page: Path) -> None:
+    folder = sealed_run(tmp_path / "runs" / "two", environment=ENVIRONMENT | {"libraries": {"bankllm": "0.0.9"}})
     write_claims(page, folder)
-    assert any(expected in fault for fault in audit_claims(page, folder))
+    assert any("run two was made by bankllm 0.0.9" in fault for fault in audit_claims(page, folder))
+
+
+def test_claims_are_stale_when_a_notebook_failed(tmp_path: Path, page: Path) -> None:
+    folder = sealed_run(tmp_path / "runs" / "two", complete=False)
+    manifest = read_manifest(folder)
+    write_manifest(folder, replace(manifest, notebooks=[replace(manifest.notebooks[0], status="failed")]))
+    write_claims(page, folder)
+    assert any("stale: run two is not complete" in fault for fault in audit_claims(page, folder))
 
 
 def test_a_number_on_teller77_on_a_line_about_banking77_is_reported(tmp_path: Path) -> None:
