@@ -99,7 +99,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def link(match: re.Match[str]) -> str:
         is_page = files.get_file_from_path(normpath(join(dirname(here), match[0].partition("#")[0])))
-        return match[0] if is_page else _target(match[0], source, here)
+        # a notebook names its rows by their path in the run, and other files by the path from notebooks/
+        beside = here if here.startswith("notebooks/") and match[0].startswith("../") else source
+        return match[0] if is_page else _target(match[0], beside, here)
 
     markdown = re.sub(r"(?m)^\|.*\]\[", lambda match: match[0].replace("][", "]\\["), markdown)  # is no reference
     markdown = re.sub(r"(?m)^## `(\w+\.py)`.*", _with_docstring, markdown) if here == "benchmarks.md" else markdown
