@@ -35,7 +35,7 @@ coverage: $(STAMP)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
 
-# The long ones, run every night by .github/workflows/nightly.yml: about 5, 30 and 15 minutes. -rP prints what they counted.
+# The long ones, run every night by .github/workflows/nightly.yml: about 6, 30 and 15 minutes. -rP prints what they counted.
 test-tamper: $(STAMP)
 	$(PYTEST) -m tamper -rP tests
 
