@@ -2,7 +2,8 @@
 
 import calendar
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
 from typing import Any
@@ -87,6 +88,14 @@ def table(rows: Sequence[Transaction]) -> dict[str, Any]:
     """The first `MAX_ROWS` rows as JSON, and how many there are."""
     shown = [{name: value for name in ROW if (value := getattr(row, name)) is not None} for row in rows[:MAX_ROWS]]
     return {"rows": shown, "count": len(rows)}
+
+
+def money_in_all(amounts: Iterable[tuple[str, int]]) -> str:
+    """Add up amounts, pairs of a currency and minor units, by currency: `£52.00 and €8.00`."""
+    total = Counter[str]()
+    for currency, minor in amounts:
+        total[currency] += minor
+    return " and ".join(format_money(minor, currency) for currency, minor in total.items())
 
 
 def counted(number: int, noun: str) -> str:

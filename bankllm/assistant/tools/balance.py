@@ -1,10 +1,9 @@
 """The balances of the customer's accounts, of one account, or at the end of one day."""
 
 import re
-from collections import Counter
 
 from bankllm.assistant.bank.ledger import Account, Bank, format_money
-from bankllm.assistant.bank.statement import TOGETHER, day
+from bankllm.assistant.bank.statement import TOGETHER, day, money_in_all
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 SHOWN = ("account_id", "name", "ending", "currency", "balance_minor", "available_minor", "overdraft_minor")
@@ -36,10 +35,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     rows = [{name: getattr(account, name) for name in shown} for account in accounts]
     text = f"Your account balance{'' if one else 's'}{when} {verb}: {'; '.join(amounts)}."
     if not one and TOGETHER.search(request.message):
-        sums = Counter[str]()
-        for account in accounts:
-            sums[account.currency] += account.balance_minor
-        total = f"Together that is {' and '.join(format_money(minor, currency) for currency, minor in sums.items())}."
+        total = f"Together that is {money_in_all((account.currency, account.balance_minor) for account in accounts)}."
         text, lines = f"{text} {total}", [*lines, total]
     if OVERDRAFT.search(request.message) and not on:
         limits = [_limit(a) for a in accounts if a.overdraft_minor] or ["You have no arranged overdraft."]

@@ -3,7 +3,6 @@ of a period.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
@@ -13,7 +12,7 @@ from typing import Any
 from dateutil.relativedelta import relativedelta
 
 from bankllm.assistant.bank.ledger import Bank, StandingOrder, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, month, period
+from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, money_in_all, month, period
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 SUBJECTS = frozenset(("merchant", "category", "to_account_id"))
@@ -134,8 +133,4 @@ def _of_month(rows: Sequence[Transaction]) -> str:
 
 
 def _total(orders: Sequence[StandingOrder]) -> str:
-    """The sum of the orders in each currency: `£52.00 and €8.00`."""
-    sums = Counter[str]()
-    for order in orders:
-        sums[order.currency] += order.amount_minor
-    return " and ".join(format_money(minor, currency) for currency, minor in sums.items())
+    return money_in_all((order.currency, order.amount_minor) for order in orders)
