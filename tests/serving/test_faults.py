@@ -26,7 +26,7 @@ UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "bankllm.serving.worker
 
 def test_chats_are_answered_while_the_store_is_locked(tmp_path: Path) -> None:
     store = tmp_path / "memory.db"
-    with ServerProcess(store=store) as server:
+    with ServerProcess(store=store, env={"BANKLLM_TODAY": "2026-11-29"}) as server:
         client = Client(server)
         client.chat("kept before")
         with contextlib.closing(sqlite3.connect(store, isolation_level=None, timeout=30)) as other:

@@ -31,14 +31,15 @@ def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bo
     joined = "".join(tokens)
     if found := known.full.get(wanted) or (known.joined.get(joined) if tokens else None):
         return list(found)
-    if partial and tokens and (found := [name for name, parts in known.parts if parts.issuperset(tokens)]):
+    partial = partial and bool(tokens) and all(len(word) > 1 for word in tokens)  # "1" or "s" is no part of a name
+    if partial and (found := [name for name, parts in known.parts if parts.issuperset(tokens)]):
         return found
     if typos and len(joined) > 3:
         similar = process.extract(joined, known.long, scorer=fuzz.ratio, score_cutoff=SAME_NAME, limit=None)
         swapped = [key for key in known.long if sorted(key) == sorted(joined) and OSA.distance(key, joined) == 1]
         found = [name for key in [*(key for key, *_ in similar), *swapped] for name in known.joined[key]]
         found = list(dict.fromkeys(found))
-    if partial and typos and tokens and not found:
+    if partial and typos and not found:
         found = [name for name, parts in known.parts if all(any(_same(p, token) for p in parts) for token in tokens)]
     return found or []
 
