@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, cast
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from bankllm.assistant.engine_turns import AT_ONCE
 from bankllm.errors import BankLLMError, UsageError
 from bankllm.evidence.raw_files import inside, read_table
@@ -25,7 +27,7 @@ from bankllm.evidence.statistics.samples import maximum, percentile, proportion
 from bankllm.evidence.statistics.statistic import Rows, grouped
 from bankllm.loadtest.experiments.rate_sweep import NOT_DEGRADED, SERVED, knee_of, sweep
 from bankllm.loadtest.load import MAX_RATE
-from bankllm.loadtest.simulation import SimulatedService, Station, offer
+from benchmarks.simulation import SimulatedService, Station, offer
 
 SEEDS = range(3)
 STEP_S, MAX_STEPS = 4, 12

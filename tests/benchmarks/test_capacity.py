@@ -10,8 +10,8 @@ import pytest
 from bankllm.errors import UsageError
 from bankllm.evidence.records import write_rows
 from bankllm.loadtest.experiments import rate_sweep
-from bankllm.loadtest.simulation import SimulatedService, Station, offer
 from benchmarks import capacity
+from benchmarks.simulation import SimulatedService, Station, offer
 
 TRUTH = SimulatedService(Station(2, [0.01], 2 / 300 / 0.01, 32), Station(4, [0.4], 2.0, 4), consulted=0.7)
 """300 chats per second; a text takes 0.4 s alone, and 0.8 s among four."""

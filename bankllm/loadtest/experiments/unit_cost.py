@@ -1,6 +1,6 @@
 """What chats cost: CPU time and memory of the server and of the language model's process, read between chunks of chats.
 
-The rows are also what `loadtest.simulation` needs: how long chats take alone, and how many are done when many are sent.
+`benchmarks/simulation.py` needs the rows too: how long chats take alone, and how many are done when many are sent.
 """
 
 from collections.abc import Callable, Mapping

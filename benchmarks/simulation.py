@@ -1,4 +1,4 @@
-"""Predict how a server behaves at an offered rate, from measured service times (`benchmarks/capacity.py`).
+"""Predict how a server behaves at an offered rate, from measured service times (`capacity.py`).
 
 Chats arrive as a Poisson process at a first-in, first-out queue with one server per core. Those that ask the language
 model then go through the admission of the service: one text a customer, `AT_ONCE` texts that are generated, a few that

@@ -8,10 +8,10 @@ import pytest
 
 from bankllm.assistant import engine, language_model
 from bankllm.errors import UsageError
-from bankllm.loadtest import simulation
 from bankllm.loadtest.experiments.rate_sweep import knee_of, sweep
 from bankllm.loadtest.load import LoadResult
-from bankllm.loadtest.simulation import SimulatedService, Station, offer
+from benchmarks import simulation
+from benchmarks.simulation import SimulatedService, Station, offer
 
 EXPONENTIAL = [-math.log1p(-(n + 0.5) / 20_000) for n in range(20_000)]
 """Service times: equally likely quantiles of the exponential distribution with a mean of 1 s."""
