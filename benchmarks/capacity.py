@@ -1,9 +1,9 @@
-"""The knees of one worker, predicted from the cost of chats in a run, beside the measured ones; and a plan of servers.
+"""The knees of a server, predicted from the cost of chats in a run, beside the measured ones; and a plan of servers.
 
 python benchmarks/capacity.py outputs/RUN [--customers 1000] [--price-per-hour 0.10] [--json]
 
 The run needs notebook 02 (`bankllm run --profile quick --only 02`), whose section on costs measures chats of one user
-and of many. The sweep and the curve of the run are not used for the prediction. docs/guides/capacity.md explains the
+and of many. The sweeps and the curve of the run are not used for the prediction. docs/guides/capacity.md explains the
 plan.
 """
 
@@ -37,6 +37,7 @@ UTILISATION = 0.7
 REPLICA_CORES = 2
 """Cores of a machine, for the numbers of machines."""
 MODEL_REQUESTS = 600
+MOST_WORKERS = 8
 
 
 def rows_of(run: Path, name: str) -> Rows:
@@ -57,34 +58,40 @@ def total(rows: Rows, column: str) -> float:
     return math.fsum(float(each[column]) for each in rows)
 
 
-def service_of(chunks: Rows, chats: Rows) -> SimulatedService:
-    """Return the service that the rows of `unit_cost.measure_cost` describe.
+def cpu_s(chunks: Rows, path: str, part: str, per: str) -> float:
+    """Return the CPU seconds of a chat or a text of the busy chunks."""
+    busy = select(chunks, path=path, load="busy")
+    return (consumption(busy, f"{part}_before_s", f"{part}_after_s", per).value or 0) / 1000
 
-    Many users keep all cores busy, so cores / (chats per second) is the time of a chat among many. The time of a text
-    among several is that in the rows, and the texts in progress follow from Little's law.
+
+def service_of(chunks: Rows, chats: Rows, workers: int = 1) -> SimulatedService:
+    """Return the service with so many workers that the rows of `unit_cost.measure_cost` describe.
+
+    A worker is a server that uses one core, so a chat among many takes it for its CPU time. The time of a text among
+    several is that in the rows, and the texts in progress follow from Little's law.
     """
     fast = [float(each["service_ms"]) / 1000 for each in select(chats, path="rules", load="one")]
-    busy = select(chunks, path="rules", load="busy")
-    cores, each_s = int(busy[0]["cores"]), total(busy, "seconds") / total(busy, "chats")
-    chat = Station(cores, fast, cores * each_s / fmean(fast), float(busy[0]["users"]))
+    busy = select(chunks, path="rules", load="busy")[0]
+    cores, each_s = int(busy["cores"]), cpu_s(chunks, "rules", "all", "chats")
+    servers = min(workers, cores)
+    chat = Station(servers, fast, each_s / fmean(fast), servers * float(busy["users"]))
     asked = select(chats, path="model", load="one")
     alone, together = (
         [float(each["classify_ms"]) / 1000 for each in rows if each["generated"] == "yes"]
         for rows in (asked, select(chats, path="model", load="busy"))
     )
     if not alone or not together:
-        return SimulatedService(chat)
+        return SimulatedService(chat, cores=cores)
     in_progress = sum(together) / total(select(chunks, path="model", load="busy"), "seconds")
     model = Station(AT_ONCE, alone, fmean(together) / fmean(alone), max(1.0, in_progress))
-    return SimulatedService(chat, model, sum(each["consulted"] == "yes" for each in asked) / len(asked))
+    return SimulatedService(chat, model, sum(each["consulted"] == "yes" for each in asked) / len(asked), cores)
 
 
 def simulated_knee(service: SimulatedService) -> float:
-    """Return the median knee of simulated sweeps of chats that rules answer, in requests per second."""
-    rules = SimulatedService(service.chat)
+    """Return the median knee of simulated sweeps, in requests per second."""
     found = []
     for seed in SEEDS:
-        offered = partial(offer, rules, seed=seed)
+        offered = partial(offer, service, seed=seed)
         steps = sweep(offered, first_rate=60, step_s=STEP_S, max_steps=MAX_STEPS, max_s=math.inf)
         found.append(knee_of(steps) or 0.0)
     return median(found)
@@ -130,11 +137,7 @@ def share_of_time(rows: Rows) -> float | None:
 
 def plan(chunks: Rows, service: SimulatedService, per_s: float, price_per_hour: float | None) -> dict[str, Any]:
     """Return cores, replicas, memory and money for `per_s` chats per second, by the formulas of the capacity guide."""
-    chat_s, text_s = (
-        (consumption(select(chunks, path=path, load="busy"), f"{part}_before_s", f"{part}_after_s", per).value or 0)
-        / 1000
-        for path, part, per in (("rules", "all", "chats"), ("model", "engine", "texts"))
-    )
+    chat_s, text_s = cpu_s(chunks, "rules", "all", "chats"), cpu_s(chunks, "model", "engine", "texts")
     texts_per_s = per_s * service.consulted
     memory, installed = (
         maximum(select(chunks, path=path, load="busy"), "all_memory_bytes").value or 0 for path in ("rules", "model")
@@ -150,23 +153,38 @@ def plan(chunks: Rows, service: SimulatedService, per_s: float, price_per_hour: 
     return planned
 
 
+def sweeps(run: Path) -> dict[int, Rows]:
+    """Return number of workers → judged rows, of the sweeps of chats that the run has."""
+    found = {}
+    for workers in range(1, MOST_WORKERS + 1):
+        if workers == 1 or (run / f"raw/02_sweep_chat_w{workers}.csv.gz").is_file():
+            found[workers] = [each for each in rows_of(run, f"sweep_chat_w{workers}") if each["judged"] == "yes"]
+    return found
+
+
 def report(run: Path, per_s: float, price_per_hour: float | None) -> dict[str, Any]:
-    chunks, measured = rows_of(run, "cost"), rows_of(run, "sweep_chat_w1")
-    service, curve = service_of(chunks, rows_of(run, "cost_chats")), rows_of(run, "curve")
-    judged = [each for each in measured if each["judged"] == "yes"]
-    knees = {"rules": (knee(judged, "offered_per_s", **SERVED), simulated_knee(service))}
+    chunks, chats, curve = rows_of(run, "cost"), rows_of(run, "cost_chats"), rows_of(run, "curve")
+    service, measured = service_of(chunks, chats), sweeps(run)
+    rules = {workers: SimulatedService(service_of(chunks, chats, workers).chat) for workers in measured}
+    knees = {
+        f"rules, workers: {workers}": (knee(measured[workers], "offered_per_s", **SERVED), simulated_knee(each))
+        for workers, each in rules.items()
+    }
     if service.model:
         knees["model"] = (share_knee(curve, "offered_per_s", **NOT_DEGRADED), model_knee(service))
     return {
-        "service": {"cores": service.chat.servers, "chat s": fmean(service.chat.times_s)}
+        "service": {"cores": service.cores, "chat s": fmean(service.chat.times_s)}
         | {"chat factor": service.chat.busy_factor, "consulted": service.consulted}
         | ({"text s": fmean(service.model.times_s), "text factor": service.model.busy_factor} if service.model else {}),
-        "knees": {
-            path: {"measured/s": found.value, "why": found.why_no_ci95 or found.invalid_because}
-            | {"predicted/s": predicted, "apart": predicted / found.value - 1 if found.value else None}
+        "knees": [
+            {"path": path, "measured/s": found.value, "predicted/s": predicted}
+            | {"apart": predicted / found.value - 1 if found.value else None}
+            | {"why": found.why_no_ci95 or found.invalid_because}
             for path, (found, predicted) in knees.items()
+        ],
+        **{
+            f"sweep, workers: {workers}": list(side_by_side(rules[workers], rows)) for workers, rows in measured.items()
         },
-        "sweep": list(side_by_side(SimulatedService(service.chat), judged)),
         "curve": list(side_by_side(service, curve)) if service.model else [],
         "plan": plan(chunks, service, per_s, price_per_hour),
     }

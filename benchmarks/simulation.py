@@ -1,9 +1,10 @@
 """Predict how a server behaves at an offered rate, from measured service times (`capacity.py`).
 
-Chats arrive as a Poisson process at a first-in, first-out queue with one server per core. Those that ask the language
-model then go through the admission of the service: one text a customer, `AT_ONCE` texts that are generated, a few that
-wait, and a deadline from the arrival. Times are those of requests that were sent alone, multiplied by a factor that
-changes with the number of requests present, because chats share passes and texts share cores.
+Chats arrive as a Poisson process at a first-in, first-out queue with one server per worker: a worker is one Python
+process, whose interpreter works on one chat at a time. Those that ask the language model then go through the admission
+of the service: one text a customer, `AT_ONCE` texts that are generated, a few that wait, and a deadline from the
+arrival. Times are those of requests that were sent alone, multiplied by a factor that changes with the number of
+requests present, because chats share passes and texts share cores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,8 @@ class SimulatedService:
     model: Station | None = None
     consulted: float = 0.0
     """Share of the chats that ask the language model."""
+    cores: int = 1
+    """Of the machine: chats take their service time of these, and the language model has the rest."""
     deadline_s: float = 1.5
     customers: int = 10
     most_asked: int = MOST_ASKED
@@ -62,7 +65,7 @@ def offer(service: SimulatedService, *, rate: float, requests: int, warm_up: int
     load = Load("http://127.0.0.1", "open-loop", ["-"], ["-"], requests=requests, warm_up=warm_up, rate=rate, seed=seed)
     draw, due = Random(f"{seed} service"), list(islice(due_times(rate, "poisson", seed), load.total))
     ready = list(_pass_chats(service, due, draw))
-    spared = max(0.05, 1 - rate * fmean(service.chat.times_s) * service.chat.busy_factor / service.chat.servers)
+    spared = max(0.05, 1 - rate * fmean(service.chat.times_s) * service.chat.busy_factor / service.cores)
     replies = _ask_model(service, due, ready, spared, draw)
     rows: list[RequestRow] = []
     for number, (at, done) in enumerate(zip(due, ready, strict=True)):

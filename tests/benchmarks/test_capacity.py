@@ -13,8 +13,8 @@ from bankllm.loadtest.experiments import rate_sweep
 from benchmarks import capacity
 from benchmarks.simulation import SimulatedService, Station, offer
 
-TRUTH = SimulatedService(Station(2, [0.01], 2 / 300 / 0.01, 32), Station(4, [0.4], 2.0, 4), consulted=0.7)
-"""300 chats per second; a text takes 0.4 s alone, and 0.8 s among four."""
+TRUTH = SimulatedService(Station(1, [0.01], 0.6, 32), Station(4, [0.4], 2.0, 4), cores=2, consulted=0.7)
+"""167 chats per second of one worker; a text takes 0.4 s alone, and 0.8 s among four."""
 
 
 def chats(path: str, load: str, service_ms: float, classify_ms: float, consulted: int) -> list[dict[str, Any]]:
@@ -40,10 +40,13 @@ def run(tmp_path: Path) -> Path:
     costs += [chunk("model", "busy", 4, 2 / 3, n, 21, 6.3) for n in range(3)]
     asked = [*chats("rules", "one", 10, 1, 0), *chats("rules", "busy", 100, 1, 0)]
     asked += [*chats("model", "one", 410, 400, 7), *chats("model", "busy", 810, 800, 7)]
-    swept = partial(offer, SimulatedService(TRUTH.chat), seed=11)
-    steps = rate_sweep.sweep(swept, first_rate=60, step_s=4, max_steps=10, max_s=1e9)
+    swept = {}
+    for workers in (1, 2):
+        offered = partial(offer, SimulatedService(Station(workers, [0.01], 0.6, 32 * workers)), seed=11)
+        swept[f"chat_w{workers}"] = rate_sweep.sweep(offered, first_rate=60, step_s=4, max_steps=10, max_s=1e9)
     curve = rate_sweep.curve(partial(offer, TRUTH, seed=12), [1, 2, 4, 16], step_s=60, requests=12)
-    tables = {"cost": costs, "cost_chats": asked, "sweep_chat_w1": rate_sweep.rows_of(steps, "chat_w1")}
+    tables: dict[str, Any] = {"cost": costs, "cost_chats": asked}
+    tables |= {f"sweep_{name}": rate_sweep.rows_of(steps, name) for name, steps in swept.items()}
     for name, rows in {**tables, "curve": rate_sweep.rows_of(curve, "model")}.items():
         write_rows(raw / f"02_{name}.csv.gz", rows)
     return tmp_path
@@ -54,9 +57,11 @@ def test_the_prediction_from_costs_is_within_a_quarter_of_the_measured_knees(run
     assert found["service"]["chat factor"] == pytest.approx(TRUTH.chat.busy_factor)
     assert found["service"]["text factor"] == pytest.approx(2)
     assert found["service"]["consulted"] == 0.7
-    assert abs(found["knees"]["rules"]["apart"]) < 0.25
-    assert found["knees"]["rules"]["predicted/s"] == pytest.approx(300, rel=0.15)
-    knee = found["knees"]["model"]
+    one, two, knee = found["knees"]
+    assert [one["path"], two["path"], knee["path"]] == ["rules, workers: 1", "rules, workers: 2", "model"]
+    assert max(abs(one["apart"]), abs(two["apart"])) < 0.25
+    assert one["predicted/s"] == pytest.approx(1 / 0.006, rel=0.15)
+    assert two["predicted/s"] == pytest.approx(2 / 0.006, rel=0.15)
     assert knee["measured/s"] <= knee["predicted/s"] * 1.25
     for line in found["curve"]:
         assert line["by the model, predicted"] == pytest.approx(line["by the model, measured"], abs=0.15)
@@ -82,3 +87,16 @@ def test_a_run_without_costs_is_refused(run: Path) -> None:
     (run / "raw/02_cost.csv.gz").unlink()
     with pytest.raises(UsageError, match=r"02_cost\.csv\.gz is missing\. Run notebook 02"):
         capacity.report(run, per_s=1000, price_per_hour=None)
+
+
+def test_the_prediction_for_the_kept_load_session_is_within_a_quarter_of_each_measured_knee() -> None:
+    session = Path(__file__).parents[2] / "outputs" / "reference-load"
+    found = capacity.report(session, per_s=1000, price_per_hour=None)
+    assert [knee["path"] for knee in found["knees"]] == ["rules, workers: 1", "rules, workers: 2", "model"]
+    for knee in found["knees"]:
+        assert abs(knee["apart"]) <= 0.25, knee
+
+
+def test_more_workers_than_cores_are_no_more_servers(run: Path) -> None:
+    costs = capacity.rows_of(run, "cost"), capacity.rows_of(run, "cost_chats")
+    assert [capacity.service_of(*costs, workers).chat.servers for workers in (1, 2, 3)] == [1, 2, 2]

@@ -81,6 +81,15 @@ def test_half_of_the_chats_ask_the_model_and_the_others_are_answered_by_rules() 
     assert {row["fallback"] for row in rows} == {""}
 
 
+def test_the_model_has_the_cores_that_chats_leave() -> None:
+    took = []
+    for rate, cores in ((0.01, 2), (50, 2), (50, 4)):
+        service = SimulatedService(Station(1, [0.01]), Station(4, [0.1]), consulted=1.0, cores=cores, customers=10**9)
+        by_model = (row for row in offer(service, rate=rate, requests=400).measured if row["served_by"] == "model")
+        took.append(min(float(row["latency_ms"]) for row in by_model))
+    assert took == pytest.approx([110, 10 + 100 / 0.75, 10 + 100 / 0.875], abs=0.5)
+
+
 def test_more_chats_than_wait_are_refused_with_503() -> None:
     service = SimulatedService(Station(1, [1.0]), most_waiting=3)
     result = offer(service, rate=50, requests=100)
