@@ -42,7 +42,8 @@ from tqdm import trange
 from bankllm.assistant.actions.answers import answered
 from bankllm.assistant.actions.commands import check_ledger
 from bankllm.assistant.actions.plans import ActionRefused
-from bankllm.assistant.actions.proposals import LIFETIME_S, PLANS, ActionClosed, ActionDesk, Proposal, UnknownAction
+from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, UnknownAction
+from bankllm.assistant.actions.stored import LIFETIME_S, Proposal
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, book, connect, create_schema
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.facts import ReadyCall

@@ -1,7 +1,8 @@
 """The order of a conversation that waits for a yes, and the last one: confirm, cancel, or say what became of it."""
 
 from bankllm.assistant.actions.answers import answered
-from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk, Proposal
+from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, says_yes_to
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.facts import Facts

@@ -31,6 +31,8 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
 
     Sets `calls`, `question`, `pending_action` and `sources` of the chat.
     """
+    if desk:
+        desk.book_due()
     items = pending.items or [ask_back(pending.decision.alternatives, earlier)]
     asking = [item for item in items if _asks(item)]
     later = [Facts(ONE_AT_A_TIME)] if asking[1:] else []

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.assistant.actions.proposals import Proposal
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import NEXT, Facts, Question, ReadyCall

@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import date
 
-from bankllm.assistant.actions.proposals import PLANS, Proposal
+from bankllm.assistant.actions.proposals import PLANS
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.bank.tools import Call, call_schemas
 from bankllm.assistant.facts import Facts, Question, ReadyCall

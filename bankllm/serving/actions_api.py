@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Path
 from pydantic import BaseModel, Field
 
-from bankllm.assistant.actions.proposals import ActionDesk, Proposal
+from bankllm.assistant.actions.proposals import ActionDesk
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.engine import ChatEngine
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, require_same_customer
 from bankllm.serving.chat_api import CustomerId
@@ -36,6 +37,7 @@ def actions_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: R
         limit.check(customer_id)
         if (found := current().actions) is None:
             raise HTTPException(404, "This bank offers no actions: its ledger is only read.")
+        found.book_due()
         return found
 
     @router.get("", summary="List a customer's actions", responses=READ_REFUSED)

@@ -28,7 +28,10 @@ def bank_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
     def bank_of(customer_id: CustomerId, customer: Annotated[str | None, Depends(customer_of)]) -> Bank:
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
-        return current().bank
+        engine = current()
+        if engine.actions:
+            engine.actions.book_due()
+        return engine.bank
 
     CustomerBank = Annotated[Bank, Depends(bank_of)]
 

@@ -4,7 +4,8 @@ These texts are sent as they stand: no model words them.
 """
 
 from bankllm.assistant.actions.plans import ActionRefused
-from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk, Proposal
+from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, says_yes_to
 from bankllm.assistant.facts import Facts, ReadyCall
 

@@ -42,7 +42,7 @@ def audit(
 def check_ledger(db: sqlite3.Connection, key: bytes, heads: list[Link]) -> str:
     """Return a sentence about a log that holds. Raises `ChainBroken`."""
     from bankllm.assistant.actions.audit import check_chain
-    from bankllm.assistant.actions.proposals import select
+    from bankllm.assistant.actions.stored import select
 
     entries = check_chain(db, key, heads)
     proposals = {proposal.action_id: proposal for proposal in select(db)}

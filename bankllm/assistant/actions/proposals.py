@@ -6,15 +6,12 @@ entry of the audit log change in one transaction, so that after a crash, a retry
 the action is booked once or not at all.
 """
 
-import hashlib
 import hmac
 import json
+import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, computed_field
 
 from bankllm.assistant.actions import audit
 from bankllm.assistant.actions.cards import (
@@ -25,19 +22,19 @@ from bankllm.assistant.actions.cards import (
     plan_unfreeze_card,
 )
 from bankllm.assistant.actions.plans import ActionRefused, Plan, Situation, Wanted
-from bankllm.assistant.actions.transfers import plan_cancel_transfer, plan_transfer
+from bankllm.assistant.actions.stored import Proposal, State, closed_because, insert, select
+from bankllm.assistant.actions.transfers import DUE, plan_cancel_transfer, plan_transfer
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
+from bankllm.assistant.bank.ledger import format_money
+from bankllm.assistant.bank.statement import day as written
 from bankllm.assistant.facts import ReadyCall
-from bankllm.errors import BankLLMError
+from bankllm.errors import BankLLMError, LedgerError
 from bankllm.settings import Settings
 from bankllm.util.text import random_id
 from bankllm.vectors.sqlite.clock import Clock
 
-State = Literal["proposed", "booked", "cancelled", "expired", "replaced", "refused"]
-"""`refused`: when it was confirmed, the ledger did not allow it any more."""
-LIFETIME_S = 600
-CLOCK_ERROR_S = 5.0
-"""How far a clock may be set back before a proposal of its future counts as expired."""
+logger = logging.getLogger(__name__)
+
 HOLD_S = 24 * 3600
 """How long payments are held."""
 LISTED = 50
@@ -52,8 +49,6 @@ PLANS: dict[str, Callable[[Situation, Wanted], Plan]] = {
     "unfreeze_card": plan_unfreeze_card,
 }
 """Acting tool → what makes its plan."""
-_STORED = ("action_id", "customer_id", "conversation_id", "tool", "arguments", "text", "state", "proposed_at", "result")
-_COLUMNS = ", ".join(_STORED)
 _CONVERSATION = "customer_id = ? AND conversation_id = ?"
 
 
@@ -63,43 +58,6 @@ class UnknownAction(BankLLMError):
 
 class ActionClosed(BankLLMError):
     """The action cannot be confirmed or cancelled any more, or its digest differs. Nothing was changed by this call."""
-
-
-class Proposal(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    action_id: str
-    """128 random bits as 32 letters."""
-    customer_id: str
-    conversation_id: str
-    tool: str
-    arguments: dict[str, Any]
-    """All details; amounts in minor units, dates in ISO 8601."""
-    text: str
-    """What would be done, as the customer is asked."""
-    state: State = "proposed"
-    proposed_at: float
-    """Seconds since 1970."""
-    result: str = ""
-    """Once booked or refused: what was done, or why not."""
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what is confirmed, as 64 hexadecimal digits."""
-        content = [self.tool, self.arguments, self.customer_id, self.conversation_id]
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def expires_at(self) -> str:
-        """ISO 8601, UTC."""
-        return datetime.fromtimestamp(self.proposed_at + LIFETIME_S, UTC).isoformat(timespec="seconds")
-
-    def at(self, now: float) -> "Proposal":
-        """The proposal at the time `now`, when it may have expired. It also expires if the clock is set back."""
-        fresh = self.proposed_at - CLOCK_ERROR_S <= now < self.proposed_at + LIFETIME_S
-        return self if fresh or self.state != "proposed" else self.model_copy(update={"state": "expired"})
 
 
 class ActionDesk:
@@ -112,6 +70,7 @@ class ActionDesk:
         """Raises `UsageError` as `audit.audit_key` does."""
         self._bank, self.settings, self._clock = bank, settings, Clock()
         self._key = audit.prepare(bank, settings)
+        self._booked_until: date | None = None
 
     def propose(self, customer_id: str, conversation_id: str, call: ReadyCall) -> Proposal:
         """Keep a proposal for a call of an acting tool; it replaces the one that waits in this conversation.
@@ -143,12 +102,41 @@ class ActionDesk:
                     text=plan.text,
                     proposed_at=now,
                 )
-                values = made.model_dump(include=set(_STORED)) | {"arguments": json.dumps(made.arguments)}
-                db.execute(f"INSERT INTO actions ({_COLUMNS}) VALUES (:{', :'.join(_STORED)})", values)
-                self._log(db, made)
+                self._keep(db, made)
         if refused:
             raise refused
         return made
+
+    def book_due(self) -> None:
+        """Book the scheduled transfers whose day has come; it looks for them once a day, before the ledger is read.
+
+        Each is an action of its own, in a conversation with the id of the scheduled transfer: `booked`, or `refused`
+        with the reason if the checks of a transfer fail on that day. It is then not tried again.
+        """
+        day = self.settings.present_day
+        if self._booked_until == day:
+            return
+        try:
+            with self._bank.reading() as db:
+                found = db.execute(DUE, {"day": day.isoformat()}).fetchall()
+            for id_, customer_id, to, due, arguments in found:
+                now, wanted = self._clock.latest(), json.loads(arguments)
+                money = format_money(wanted["amount_minor"], wanted["currency"])
+                text = f"Send {money} to {to}, as scheduled for {written(due)}"
+                ids = {"action_id": random_id(), "customer_id": customer_id, "conversation_id": id_}
+                made = Proposal(**ids, tool="transfer", arguments=wanted, text=text, proposed_at=now)
+                with audit.writing(self._bank) as db:
+                    taken = "UPDATE scheduled SET status = 'booked' WHERE scheduled_id = ? AND status = 'waiting'"
+                    if not db.execute(taken, (id_,)).rowcount:
+                        continue  # another worker was first
+                    self._keep(db, made)
+                    ended, entry = self._book(db, made, now, as_shown=False)
+                    if ended.state == "refused":
+                        db.execute("UPDATE scheduled SET status = 'cancelled' WHERE scheduled_id = ?", (id_,))
+                    self._decide(db, ended, now, entry)
+            self._booked_until = day
+        except LedgerError as error:
+            logger.error("scheduled transfers whose day has come were not booked, which is tried again: %s", error)
 
     def pending(self, customer_id: str, conversation_id: str) -> Proposal | None:
         """The proposal that waits in this conversation."""
@@ -208,12 +196,17 @@ class ActionDesk:
             raise ActionClosed(closed_because(proposal))
         return proposal
 
-    def _book(self, db: sqlite3.Connection, proposal: Proposal, now: float) -> tuple[Proposal, int | None]:
-        """Change the ledger; return the booked or refused proposal, and its journal entry if there is one."""
+    def _book(
+        self, db: sqlite3.Connection, proposal: Proposal, now: float, *, as_shown: bool = True
+    ) -> tuple[Proposal, int | None]:
+        """Change the ledger; return the booked or refused proposal, and its journal entry if there is one.
+
+        `as_shown`: the plan must be that which the customer was shown.
+        """
         try:
             call, of = ReadyCall(proposal.tool, proposal.arguments), (proposal.customer_id, proposal.conversation_id)
             plan = self._plan(db, *of, call, now)
-            if (plan.arguments, plan.text) != (proposal.arguments, proposal.text):
+            if as_shown and (plan.arguments, plan.text) != (proposal.arguments, proposal.text):
                 raise ActionRefused("The details have changed since I asked you.")
             then, entry = plan.apply(proposal.action_id)
         except ActionRefused as error:
@@ -233,6 +226,11 @@ class ActionDesk:
         situation = Situation(self._bank, db, customer_id, conversation_id, day, midnight, held)
         return PLANS[call.tool](situation, call.arguments)
 
+    def _keep(self, db: sqlite3.Connection, made: Proposal) -> None:
+        """Store a new proposal, and log it."""
+        insert(db, made)
+        self._log(db, made)
+
     def _decide(self, db: sqlite3.Connection, proposal: Proposal, now: float, entry: int | None = None) -> None:
         """Store the new state of a proposal, and log it."""
         update = "UPDATE actions SET state = ?, decided_at = ?, result = ? WHERE action_id = ?"
@@ -248,13 +246,6 @@ class ActionDesk:
             return [proposal.at(self._clock.latest()) for proposal in select(db, condition, *values, limit=limit)]
 
 
-def select(db: sqlite3.Connection, condition: str = "true", *values: str, limit: int = -1) -> list[Proposal]:
-    """The stored proposals, newest first."""
-    sql = f"SELECT {_COLUMNS} FROM actions WHERE {condition} ORDER BY number DESC LIMIT {limit}"
-    rows = [dict(zip(_STORED, row, strict=True)) for row in db.execute(sql, values)]
-    return [Proposal(**row | {"arguments": json.loads(row["arguments"])}) for row in rows]
-
-
 def _is_held(db: sqlite3.Connection, customer_id: str, now: float) -> bool:
     held = "SELECT 1 FROM payment_holds WHERE customer_id = ? AND expires_at > ?"
     return db.execute(held, (customer_id, now)).fetchone() is not None
@@ -267,15 +258,3 @@ def _check_unsent(last: Sequence[Proposal], day: date) -> None:
             raise ActionRefused(
                 "This transfer was sent, so it cannot be undone here. If it is wrong, ask for a person."
             )
-
-
-def closed_because(proposal: Proposal) -> str:
-    """Why a proposal cannot be confirmed or cancelled, as a sentence for the customer."""
-    reasons: Mapping[State, str] = {
-        "booked": "This is done already, so it cannot be cancelled here.",
-        "cancelled": "This was cancelled, and nothing was done. Tell me again if you want it after all.",
-        "expired": "This was not confirmed within ten minutes, so nothing was done. Tell me again if you want it.",
-        "replaced": "A newer request took its place, and nothing was done for this one.",
-        "refused": f"This was not possible. {proposal.result}",
-    }
-    return reasons[proposal.state]

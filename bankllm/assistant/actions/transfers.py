@@ -2,6 +2,7 @@
 
 A transfer goes to a saved payee or to another account of the customer: a message's account numbers are masked before
 anything reads it. A transfer for a later day is written to the table `scheduled`, and can be cancelled until it is due.
+`ActionDesk.book_due` books it then.
 """
 
 import re
@@ -39,6 +40,16 @@ WAITING = """
     FROM scheduled JOIN accounts USING (account_id) LEFT JOIN payees USING (payee_id)
     LEFT JOIN accounts AS own ON own.account_id = to_account_id
     WHERE scheduled.customer_id = ? AND status = 'waiting' AND due > ? ORDER BY due, scheduled_id"""
+
+DUE = """
+    SELECT scheduled_id, scheduled.customer_id, COALESCE(payees.name, own.name), due, json_object(
+        'amount_minor', amount_minor, 'currency', accounts.currency, 'from_account_id', scheduled.account_id,
+        CASE WHEN payee_id IS NULL THEN 'to_account_id' ELSE 'payee_id' END, COALESCE(payee_id, to_account_id),
+        'reference', reference, 'date', :day)
+    FROM scheduled JOIN accounts USING (account_id) LEFT JOIN payees USING (payee_id)
+    LEFT JOIN accounts AS own ON own.account_id = to_account_id
+    WHERE status = 'waiting' AND due <= :day ORDER BY due, scheduled_id"""
+"""The scheduled transfers whose day has come, with the arguments of a transfer."""
 
 
 class Scheduled(NamedTuple):

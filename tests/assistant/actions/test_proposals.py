@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bankllm.assistant.actions.plans import ActionRefused
-from bankllm.assistant.actions.proposals import HOLD_S, LIFETIME_S, ActionClosed, ActionDesk, Proposal, UnknownAction
+from bankllm.assistant.actions.proposals import HOLD_S, ActionClosed, ActionDesk, UnknownAction
+from bankllm.assistant.actions.stored import LIFETIME_S, Proposal
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.facts import ReadyCall
