@@ -27,6 +27,8 @@ DATA = Path(__file__).parent / "data" / "held_out_questions.jsonl"
 TODAY = "2026-11-29"
 NO_DEADLINE_S = 600
 MONEY = re.compile(r"[£€$¥]\s?(\d[\d,]*(?:\.\d\d)?)")
+NO_FIGURE = "so I give no figure"
+"""Part of a question back."""
 NOTHING = re.compile(r"\b(?:no|none|not any|nothing)\b", re.IGNORECASE)
 
 
@@ -45,10 +47,11 @@ def grade(question: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
         return minor in shown or f"{minor / whole:,.{0 if whole == 1 else 2}f}" in stated
 
     required, counts = question.get("amounts_minor", []), question.get("counts", [])
-    counted = not counts or any(re.search(rf"\b{count}\b", text) for count in counts)
-    if required and counted and all(any(has(abs(minor)) for minor in one) for one in required):
+    counts = counts if all(isinstance(one, list) for one in counts) else [counts]
+    counted = all(any(re.search(rf"\b{count}\b", text) for count in one) for one in counts)
+    if counted and all(any(has(abs(minor)) for minor in one) for one in required):
         return "right"
-    if stated or NOTHING.search(text):
+    if stated or NOTHING.search(text.replace(NO_FIGURE, "")):
         return "wrong"
     return "asked" if "?" in text else "other"
 
