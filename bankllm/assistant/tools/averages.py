@@ -10,6 +10,9 @@ from bankllm.assistant.bank.ledger import Bank, TransactionQuery, format_money
 from bankllm.assistant.bank.statement import Statement
 from bankllm.assistant.bank.time_units import first_whole, units
 
+ALMOST_WHOLE = 0.1
+"""Part of a unit that may be missing from an average over whole ones."""
+
 
 @dataclass(frozen=True)
 class Total:
@@ -49,6 +52,8 @@ def averaged(total: Total, statement: Statement, per: str) -> tuple[dict[str, An
     query, days = statement.query, [row.booked for row in statement.rows]
     first, last = query.date_from or min(days), query.date_to or max(days)
     number = units(per, date.fromisoformat(first), date.fromisoformat(last))
+    if abs(number - round(number)) < ALMOST_WHOLE:
+        number = Fraction(round(number))  # the month that is nearly over counts as a whole one
     found["units"] = round(float(number), 2)
     if number < 1:
         return found, f"That is less than one {per}, so that I give no average."

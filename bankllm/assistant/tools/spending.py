@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
@@ -23,10 +23,14 @@ SUMMED = {
 """Other tools whose answers are summed: their columns of a row's id and amount, and what the sum is per."""
 RANKED = 3
 """Names in a ranking, if the customer names no number."""
-DIFFERENCE = re.compile(r"\b(?:more|less|differ\w*|compared?|versus|vs|than|change[ds]?)\b", re.IGNORECASE)
+DIFFERENCE = re.compile(
+    r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|differ\w*|compared?|versus|vs|than|change[ds]?|by how much)\b",
+    re.IGNORECASE,
+)
 """Words of a customer who compares two sums."""
 DAYS = frozenset(("date_from", "date_to"))
-DIFFERS = DAYS | {"merchant", "category"}
+SUBJECTS = frozenset(("merchant", "category"))
+DIFFERS = DAYS | SUBJECTS
 AT_SHOPS = ("card", "refund")
 """Kinds of payments that one makes in a shop."""
 
@@ -89,9 +93,10 @@ def look_up(request: Request, bank: Bank) -> Facts:
 
 
 def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
-    """Return the sum of the sums of several merchants or periods, or the difference of two, if the message asks for it.
+    """Return the sum of the sums of several merchants, categories or periods, or the difference of two if it is asked.
 
-    None if they are in several currencies, or if a payment could be in two parts of a sum.
+    None if the sums are in several currencies, or differ in other arguments; no sum if a payment could be in two parts
+    of it.
     """
     asked = [dict(request.call.arguments) for request, _ in answers]
     results = [facts.result or {} for _, facts in answers]
@@ -100,24 +105,38 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         return _in_all([row for result in results for row in result.get("rows", ())], *SUMMED[tools.pop()])
     if len(asked) < 2 or any(request.call.tool != "spending" for request, _ in answers):
         return None
-    totals = [total for result in results for total in result.get("totals", ())]
+    totals = [Total(**total) for result in results for total in result.get("totals", ())]
     one_each = all(len(result.get("totals", ())) == 1 for result in results)
-    if not one_each or len({total["currency"] for total in totals}) > 1:
+    if not one_each or len({total.currency for total in totals}) > 1:
         return None
-    amounts, currency, message = [one["amount_minor"] for one in totals], totals[0]["currency"], answers[0][0].message
+    message, currency = answers[0][0].message, totals[0].currency
     differ = {name for one in asked for name in one if any(one[name] != other.get(name) for other in asked)}
-    if len(asked) == 2 and differ and differ <= DIFFERS and DIFFERENCE.search(message):
+    if not differ or not differ <= DIFFERS:
+        return None
+    sentences, compares, alike = list[str](), DIFFERENCE.search(message), differ <= SUBJECTS or differ <= DAYS
+    if alike and (TOGETHER.search(message) or not compares) and _apart(asked, results, differ):
+        amount, back = (sum(getattr(one, name) for one in totals) for name in ("amount_minor", "refunded_minor"))
+        less = f", {format_money(amount + back, currency)} paid less {format_money(back, currency)} in refunds"
+        count = counted(sum(total.count for total in totals), "payment")
+        sentences.append(f"Together that is {format_money(amount, currency)} in {count}{less if back else ''}.")
+    if len(asked) == 2 and compares:
         first, second = (_label(one, differ) for one in asked)
-        if amounts[0] == amounts[1]:
-            return Facts("Both are the same.")
-        more = f"{format_money(abs(amounts[0] - amounts[1]), currency)} {'more' if amounts[0] > amounts[1] else 'less'}"
-        return Facts(f"That is {more}{first} than{second}.")
-    apart = differ == {"merchant"} and len({one.get("merchant") for one in asked}) == len(asked)
-    if differ and differ <= DAYS and all(one.keys() >= DAYS for one in asked):
+        more = totals[0].amount_minor - totals[1].amount_minor
+        much = f"{format_money(abs(more), currency)} {'more' if more > 0 else 'less'}"
+        sentences.append(f"That is {much}{first} than{second}." if more else "Both are the same.")
+    return Facts(" ".join(sentences)) if sentences else None
+
+
+def _apart(asked: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], differ: set[str]) -> bool:
+    """Whether no payment is in two of the sums."""
+    if len({one.get("merchant") for one in asked}) == len(asked) and all("merchant" in one for one in asked):
+        return True
+    if all(one.keys() >= DAYS for one in asked) and DAYS & differ:
         days = sorted((one["date_from"], one["date_to"]) for one in asked)
-        apart = all(last < first for (_, last), (first, _) in pairwise(days))
-    whole = Facts(f"Together that is {format_money(sum(amounts), currency)}.")
-    return whole if apart and TOGETHER.search(message) else None
+        return all(last < first for (_, last), (first, _) in pairwise(days))
+    if any(result["count"] > len(result["rows"]) for result in results):
+        return False
+    return all(row not in other["rows"] for one, other in combinations(results, 2) for row in one["rows"])
 
 
 def _label(asked: Mapping[str, Any], differ: Container[str]) -> str:

@@ -36,7 +36,7 @@ _NEIGHBOURS = re.compile(r"(?P<a>.+?)(?: and | or | & | ?/ ?)(?P<b>.+)")
 _WEEK = re.compile(rf"(?P<a>{WEEKDAY}) ?(?:to|-|until|till?|through) ?(?P<b>{WEEKDAY}) (?P<week>.*week.*)")
 _HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].items()]
 _PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
-_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter", "black friday")))
+_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter")))
 _FILLER = re.compile(
     r"\b(?:the|calendar|whole(?: of)?|entire|like|month of(?= [a-z])) "
     r"|^(?:all(?: of)?|throughout|so far) | so far$|,? inclusive$"
@@ -65,7 +65,10 @@ def period(words: str, today: date) -> DayRange | None:
     text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
     if re.fullmatch(r"(?:the )?last week", text) and "the last week" in words.lower():
         text = "past week"  # the last seven days; without the article it is the week before this one
-    found = _bracketed(text, today) or _range(text, today) or _open(text, today) or _days(text, today)
+    found = _bracketed(text, today) or _edge(text, today)
+    found = found or _range(text, today) or _open(text, today) or _days(text, today)
+    if found and found == (today, today) and re.fullmatch(WEEKDAY, text):
+        found = DayRange(today - timedelta(7), today - timedelta(7))  # of today people say "today"
     if found and (found.date_from or found.date_to) > today:
         raise UsageError(f"“{words}” begins on {found.date_from or found.date_to}. Expected a period in the past.")
     if found and found.date_from and found.date_from > found.date_to:
@@ -128,7 +131,7 @@ def _plain(words: str) -> str:
     text = " ".join(words.lower().replace("’", "'").split()).strip(" .,!?")
     for spelled, word in _SPELLINGS:
         text = spelled.sub(word, text)
-    text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
+    text = re.sub(r"^an? (?=\w+ ago)", "1 ", re.sub(rf"((?:^|\b)(?:{MONTH})) ones?$", r"\1", text))
     text = alpha2digit(text, "en", threshold=0) if text.isascii() else text
     text = re.sub(r"^((?:for|in|during) )?year (?=20\d\d$)|\b(20) (?=\d\d$)", r"\1\2", _FILLER.sub("", text))
     text = re.sub(r"\b(20\d\d)-(\d\d)\b(?!-)|(?<![\d/.-])(\d{1,2})[/.-](20\d\d)\b", _month_spelled, text)
@@ -197,6 +200,22 @@ def _bracketed(text: str, today: date) -> DayRange | None:
     return found if inside and found and found.date_to <= last + relativedelta(day=31) else None
 
 
+def _edge(text: str, today: date) -> DayRange | None:
+    """Read the first or last seven days of a month: payments of "the end of October" are not all on its last day."""
+    match = re.fullmatch(rf"(start|beginning|end) of ((?:this |last )?month|(?:{MONTH})(?: {YEAR})?)", text)
+    month = _days(match[2], today) if match else None
+    if not match or not month or not month.date_from:
+        return None
+    if match[1] == "end":
+        return DayRange(month.date_to - timedelta(6), month.date_to)
+    return DayRange(month.date_from, month.date_from + timedelta(6))
+
+
+def month_first(words: str) -> str:
+    """Return the words with the dates in digits of a customer who writes the month before the day, day first."""
+    return re.sub(r"(?<![\d/])(\d{1,2})/(\d{1,2})(?=(?:/(?:20)?\d\d)?(?![\d/]))", r"\2/\1", words)
+
+
 def _range(text: str, today: date) -> DayRange | None:
     if match := _WEEK.fullmatch(text):
         week = _unit(match["week"], today)
@@ -241,7 +260,7 @@ def _open(text: str, today: date, future: bool = False) -> DayRange | None:
     match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+?)(?: onwards?)?|(.+) onwards?", text)
     if match is None:
         return None
-    inner = _days(match[2] or match[3], today, future)
+    inner = _days(re.sub(r" (?:started|starts|began|begins)$", "", match[2] or match[3]), today, future)
     event = re.fullmatch(r"\D+(?: (?:in|on)|,|(?= \d)) (.+)", match[2] or "")
     named = event and re.search(rf"\b(?:{MONTH}|{WEEKDAY})\b", event[0][: event.start(1)])
     if inner is None and event and not named and match[1] != "from":  # since I moved in May
@@ -258,7 +277,7 @@ def _open(text: str, today: date, future: bool = False) -> DayRange | None:
 def _days(text: str, today: date, future: bool = False) -> DayRange | None:
     """Read one unit of the calendar, or one day."""
     if match := re.fullmatch(r"(start|beginning|end|last) of (.+)|(month|year) end", text):
-        inner = _days(match[2] or match[3], today, future)
+        inner = _days(re.sub(r" (?:started|starts|began|begins)$", "", match[2] or match[3]), today, future)
         edge = inner and (inner.date_from if match[1] in ("start", "beginning") else inner.date_to)
         return DayRange(edge, edge) if edge else None
     if match := re.fullmatch(r"(day|week|weekend|month|quarter|year) (before|after) (.+)", text):
@@ -348,20 +367,24 @@ def _named(text: str, today: date, future: bool) -> DayRange | None:
     if not _HAS_NAME.fullmatch(name) or not (name or stated):
         return None
     year = int(stated or today.year)
-    if holiday := next((days for pattern, days in _HOLIDAYS if pattern.fullmatch(name)), None):
-        start, length = date(year, *holiday), relativedelta(days=1)
-    elif name in ("easter", "black friday"):
-        november = date(year, 11, 29)
-        start = easter(year) if name == "easter" else november - timedelta((november.weekday() - 4) % 7)
-        length = relativedelta(days=1)
-    else:
-        month, months = next(part for pattern, part in _PARTS if pattern.fullmatch(name))
-        start, length = date(year, month, 1), relativedelta(months=months)
-    if not stated and future:
-        start += relativedelta(years=start + length <= today)
-    elif not stated:
-        start -= relativedelta(years=start > today or (which == "last " and start + length > today))
+    start, length = _first_day(name, year)
+    if not stated and future and start + length <= today:
+        start, _ = _first_day(name, year + 1)
+    elif not (stated or future) and (start > today or (which == "last " and start + length > today)):
+        start, _ = _first_day(name, year - 1)
     return DayRange(start, start + length - DAY)
+
+
+def _first_day(name: str, year: int) -> tuple[date, relativedelta]:
+    """Return the first day of a holiday or of a part of the year, and its length."""
+    if name == "easter":
+        return easter(year), relativedelta(days=1)
+    if holiday := next((days for pattern, days in _HOLIDAYS if pattern.fullmatch(name)), None):
+        month, first, *weekday = holiday
+        later = relativedelta(weekday=weekday[0]) if weekday else relativedelta()
+        return date(year, month, first) + later, relativedelta(days=1)
+    month, months = next(part for pattern, part in _PARTS if pattern.fullmatch(name))
+    return date(year, month, 1), relativedelta(months=months)
 
 
 def _date(text: str, today: date, future: bool) -> DayRange | None:

@@ -77,6 +77,8 @@ class CustomerView:
 def period(words: str, customer: CustomerView, today: date, *, future: bool = False) -> Values:
     if P["since_payday"].fullmatch(words.strip()) and customer.payday:
         return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
+    if customer.accounts and all(account.currency == "USD" for account in customer.accounts):
+        words = periods.month_first(words)
     found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")
     if found is None and PLACE.match(words):
         raise Unread(f"The records do not say where you paid, so I cannot look for payments {quoted(words)}.")

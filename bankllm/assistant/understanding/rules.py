@@ -33,6 +33,7 @@ REPEATED = {
 
 MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details", "card_status", "transfer"))
 """What a message of few words is taken for, although it only names a merchant."""
+UNUSED = patterns("unused")
 CHOSEN = patterns("wishes")
 """Tool → words of a clause that choose it."""
 MAX_CLAUSES = 12
@@ -155,7 +156,7 @@ class Rules:
 
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
-        message = messages[-1]
+        message = UNUSED["sentence"].split(messages[-1])[-1]
         if R["explains"].search(message) or R["balance"].search(message):
             return False
         if len(message.split()) > SHORT and tool != "balance":
@@ -163,10 +164,10 @@ class Rules:
         if CHOSEN["transactions"].search(message):
             return True
         slots = self._slots(message)
-        ordered = any(R["order"].search(one) for one in messages)
-        if tool == "transfer" and not R["bounded"].search(message) and not slots.periods():
+        ordered, days = any(R["order"].search(one) for one in messages), slots.periods()
+        if tool == "transfer" and not R["bounded"].search(message) and not days:
             return False
-        return not ordered and bool(slots.own_names("merchant"))
+        return not ordered and bool(slots.own_names("merchant") or (days and slots.categories()))
 
     def _by_clause(self, message: str, tool: str) -> list[tuple[list[str], str]]:
         """Return several tools, each with the texts to read; empty if the message has one wish.
@@ -328,6 +329,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return tool
     if R["bounded"].search(message):
         return "transactions"  # a sum cannot leave out payments by their amount
+    if P["less_refunds"].search(message):
+        return "spending"  # a list does not take them off
     sums, lists = R["spending"].search(message), R["transactions"].search(message)
     if not sums and not lists:
         sums, lists = R["spending"].search(earlier), R["transactions"].search(earlier)

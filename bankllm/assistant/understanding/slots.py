@@ -303,7 +303,12 @@ class Slots:
                 ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in telling]
                 rare = max(ranks, default=0) >= (FREQUENT if partial and len(telling) > 1 else NEW)
                 unknown = not (partial or typos) or (len(piece) > 3 and rare and not _CATEGORY.fullmatch(piece))
-                if not likely or not unknown or any(start < last and first < end for first, last in spans):
+                if (
+                    "|" in piece
+                    or not likely
+                    or not unknown
+                    or any(start < last and first < end for first, last in spans)
+                ):
                     continue
                 found = fitting(piece, self.names, partial=partial, typos=typos)
                 if found and (not typos or len(plain(found[0]).split()) == length):
@@ -332,9 +337,8 @@ class Slots:
             inside = any(first <= start and end <= last for first, last in own)
             if (
                 beside
-                and unknown
                 and not inside
-                and (match[0][0].isupper() or fitting(match[0], self.names, typos=False))
+                and (fitting(match[0], self.names, partial=unknown, typos=False) or (unknown and match[0][0].isupper()))
             ):
                 spans.append((start, end))
         return sorted(spans)
