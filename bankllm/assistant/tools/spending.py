@@ -24,7 +24,8 @@ SUMMED = {
 RANKED = 3
 """Names in a ranking, if the customer names no number."""
 DIFFERENCE = re.compile(
-    r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|differ\w*|compared?|versus|vs|than|change[ds]?|by how much)\b",
+    r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|differ\w*|compared?|versus|vs|than|change[ds]?|"
+    r"by how much)\b",
     re.IGNORECASE,
 )
 """Words of a customer who compares two sums."""
@@ -98,12 +99,15 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
     None if the sums are in several currencies, or differ in other arguments; no sum if a payment could be in two parts
     of it.
     """
+    if len(answers) < 2:
+        return None
     asked = [dict(request.call.arguments) for request, _ in answers]
     results = [facts.result or {} for _, facts in answers]
     tools = {request.call.tool for request, _ in answers}
-    if len(answers) > 1 and tools <= SUMMED.keys() and len(tools) == 1 and TOGETHER.search(answers[0][0].message):
+    wanted = tools == {"standing_orders"} or TOGETHER.search(answers[0][0].message)
+    if tools <= SUMMED.keys() and len(tools) == 1 and wanted:
         return _in_all([row for result in results for row in result.get("rows", ())], *SUMMED[tools.pop()])
-    if len(asked) < 2 or any(request.call.tool != "spending" for request, _ in answers):
+    if tools != {"spending"}:
         return None
     totals = [Total(**total) for result in results for total in result.get("totals", ())]
     one_each = all(len(result.get("totals", ())) == 1 for result in results)

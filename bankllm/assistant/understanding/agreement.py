@@ -23,6 +23,9 @@ FOUND = (*DAYS, "account", "minimum", "maximum")
 """Arguments that rules find by closed lists."""
 REVERSES = (P["less_refunds"], FIGURES["without_small"], FIGURES["without_large"])
 """Words that reverse what follows them: a model copies that as if they were not there."""
+NAMED = SUBJECTS | {"to", "account"}
+"""Arguments that name something of the customer's own."""
+OWN_DATA = LOOK_UPS - {"knowledge"} | {"card_status", "account_details"}
 CONFIDENT, LIKELY = 0.8, 0.95
 """The model's confidence from which money came in although no word of the message says so, and from which closed lists
 of words do not add a category or choose another tool."""
@@ -39,6 +42,9 @@ def agreed(
     message, earlier = messages[-1], " ".join(messages[-2:-1])
     if by_rules and (of_before(message, earlier) or any(words.search(message) for words in REVERSES)):
         return None
+    own_data = by_tools <= LOOK_UPS - {"knowledge"} and all(call.keys() & NAMED for call in by_rules)
+    if by_rules and own_data and not tools & OWN_DATA and _is_clear(by_rules, rules, message):
+        return None  # the rules found the customer's own name, account or days, and the model an article or nothing
     if not calls:
         return calls if confidence >= CONFIDENT else None
     if by_tools > tools and by_tools - tools - SUMS:
@@ -52,8 +58,8 @@ def agreed(
         whole = by_tools == tools and len(by_rules) == len(about) == 1 and _has_all(by_rules, calls)
         if about == {(None, None)} and by_rules and all(call.keys() & SUBJECTS for call in by_rules):
             return None  # of what the payments are was lost
-        unclear = not _has_all(calls, by_rules) or not _is_clear(calls, rules)
-        return None if whole or (unclear and _is_clear(by_rules, rules)) else calls
+        unclear = not _has_all(calls, by_rules) or not _is_clear(calls, rules, message)
+        return None if whole or (unclear and _is_clear(by_rules, rules, message)) else calls
     (call,) = calls
     routes = {routed(call["tool"], message, earlier)} == by_tools != tools
     if routes and (not tools | by_tools <= SUMS or call.keys() & {"minimum", "maximum"}):
@@ -63,9 +69,13 @@ def agreed(
     found = rules.read(call["tool"], messages)
     if len(found) == 1:
         calls = [_merged(call, found[0], confidence, message, rules)]
-    elif _has_all(found, calls) and (_is_clear(found, rules) or not _has_all(calls, found)):
+    elif _has_all(found, calls) and (_is_clear(found, rules, message) or not _has_all(calls, found)):
         return found
-    return found if not _is_clear(calls, rules) and _is_clear(found, rules) else calls
+    if _is_clear(calls, rules, message):
+        return calls
+    if _is_clear(found, rules, message):
+        return found
+    return None if by_rules and by_tools <= OWN_DATA and _is_clear(by_rules, rules, message) else calls
 
 
 def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rules) -> Call:
@@ -119,7 +129,7 @@ def _has_all(calls: Sequence[Call], others: Sequence[Call]) -> bool:
     )
 
 
-def _is_clear(calls: Sequence[Call], rules: Rules) -> bool:
-    """Whether nothing is left to ask about the calls."""
-    ready = resolve(calls, rules.customer, rules.today)
+def _is_clear(calls: Sequence[Call], rules: Rules, message: str) -> bool:
+    """Whether nothing is left to ask about the calls, and nothing of the message that restricts is unused."""
+    ready = resolve(calls, rules.customer, rules.today, message)
     return all(isinstance(one, ReadyCall) and not one.unread for one in ready)

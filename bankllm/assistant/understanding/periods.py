@@ -141,7 +141,10 @@ def _plain(words: str) -> str:
         r"(?<!year )\b(\d{1,2})(?:/(\d{1,2})|\.(\d{1,2})(?=\.\d))(?:[/.](?:20)?(\d\d))?(?![\d/])", _spelled, text
     )
     text = re.sub(rf"(?<=\d )({MONTH}),? '?(2\d)\b|\b({MONTH}) '(2\d)\b", r"\1\3 20\2\4", text)
-    text = re.sub(rf"\b({MONTH}) (\d{{1,2}}) ?[-–] ?(\d{{1,2}})$", r"\2 \1 - \3 \1", text)
+    link = r"[-–]|to|till?|until|thru|through|and"
+    text = re.sub(
+        rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)? ?({link}) ?(\d{{1,2}})(?:st|nd|rd|th)?$", r"\2 \1 \3 \4 \1", text
+    )
     text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
     text = re.sub(r"[^\W\d_]{4,}", lambda match: corrected(match[0]), text)
     return re.sub(r"\b(this|last|past|previous) (\w{4,6})$", _unit_corrected, text)

@@ -22,6 +22,8 @@ from bankllm.assistant.understanding.tool_head import Embed, ToolHead
 
 SECOND = 0.5
 """Probability from which a tool is called beside the likeliest one."""
+SURE = 0.75
+"""Probability of an article from which the head is believed whatever the message names."""
 R = patterns("routes")
 REPEATED = {
     "balance": ("account", "date"),
@@ -84,6 +86,10 @@ class Rules:
         if tool == "transfer" and first and not R["order"].search(messages[0]):
             pays = self.read("transfer", messages)
             tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
+        if tool == "knowledge" and (second := self._own_figures(messages[-1], whole)):
+            tool = second
+        if tool == "cancel_transfer" and first and not R["cancels"].search(messages[0]):
+            tool = ""
         if (tool in LOOK_UPS or not tool) and messages[1:]:
             tool = of_before(messages[-1], messages[-2]) or tool
         summed = bool(asked.keys() & SUMMED) and self._is_of_payments(tool, heard)
@@ -146,6 +152,14 @@ class Rules:
             self._found[heard] = np.asarray(found)
         return self._found[heard]
 
+    def _own_figures(self, message: str, whole: np.ndarray) -> str:
+        """Return the second likely tool if it sums or lists what the customer names with days; else nothing."""
+        second = [*TOOL_NAMES, ""][whole.argsort()[-2]]
+        if second not in SUMS or whole.max() > SURE or R["how_to"].search(message) or not R["own"].search(message):
+            return ""
+        slots = self._slots(message)
+        return second if slots.periods() and (slots.own_names("merchant") or slots.categories()) else ""
+
     def _is_of_payments(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether an average or a ranking is about the customer's own payments, and not about the bank."""
         if tool in SUMS or (tool in MOVES and not asks(messages[-1])):
@@ -156,7 +170,8 @@ class Rules:
 
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
-        message = UNUSED["sentence"].split(messages[-1])[-1]
+        sentences = UNUSED["sentence"].split(messages[-1])
+        message = next((one for one in sentences if one.endswith("?")), sentences[-1])
         if R["explains"].search(message) or R["balance"].search(message):
             return False
         if len(message.split()) > SHORT and tool != "balance":
@@ -235,6 +250,8 @@ class Rules:
             found["direction"] = ["in", "out"]
         if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):
             found["period"].insert(0, f"this {than[1]}")
+        elif tool == "spending" and (than := P["than_last"].search(messages[-1])):
+            found["period"] = [f"this {than[1]}", f"last {than[1]}"]
         if "period" in found:
             found["period"] = list(_anchored(found["period"], spoken))
         if tool in MOVES and len(found.get("amount", ())) > 1:

@@ -263,7 +263,7 @@ class Slots:
         scores: list[int] = []
         for match in _NAME.finditer(kinds):
             start, end = match.span("name") if match["name"] else match.span()
-            if len(self.rest[start:end].split()) > LONGEST_NAME:
+            if len(self.rest[start:end].split()) > LONGEST_NAME or P["trip_after"].match(self.rest[end:]):
                 continue
             before, capital = self.rest[: match.start()], kinds[start] == "C"
             score = 2 * bool(P[f"{kind}_link"].search(before)) + bool(P["verb_after"].match(self.rest[end:]))

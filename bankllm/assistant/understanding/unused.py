@@ -65,7 +65,8 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
         if not given & {"without", "minimum_minor", "maximum_minor"}:
             yield from (match[0] for match in P["without"].finditer(sentence))
             for match in P["not"].finditer(sentence):
-                found = set(fitting(match["value"], own, typos=False))
+                two = match["value"] + (match["next"] or "")
+                found = set(fitting(two, own, partial=False, typos=False) or fitting(match["value"], own, typos=False))
                 if found and (not merchants or merchants & found):  # Tesco is not Tesco Express
                     yield match[0]
         if "account_id" not in given and any(one.tool != "balance" for one in figures):
@@ -76,10 +77,13 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
             listed = P["before_listed"].search(before) or P["after_listed"].match(after)
             if listed and not _is_used(match[0], used) and not _corrected(sentence, match):
                 yield match[0]
+    if not merchants and (who := P["who"].search(message)):
+        yield who[0]
     text = f" {plain(message)} "
     meant = {value for one in figures for value in one.arguments.values() if isinstance(value, str)}
     for name in customer.names if not P["correction"].search(message) else ():
-        if f" {plain(name)} " in text and name not in meant and not _tokens(plain(name)) <= used:
+        is_said = f" {plain(name)} " in text and f" not {plain(name)} " not in text
+        if is_said and name not in meant and not _tokens(plain(name)) <= used:
             yield name
 
 
