@@ -3,48 +3,21 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.documents import Raw
-from bankllm.evidence.statistics.statistic import STATISTICS, Estimate
+from bankllm.evidence.statistics.statistic import STATISTICS, Estimate, Rows
 from bankllm.util.file_hash import sha256_file
 
 MAX_FILE_BYTES = 256 * 2**20
 """Maximum size of a raw file. Compressed files are checked again after decompression, in characters."""
-MAX_CELLS = 2_000_000
-"""Maximum number of cells of a file; they need about 130 MB."""
+MAX_CELLS, MAX_ROWS = 2_000_000, 750_000
+"""Maximum numbers of cells and of rows of a file; they need about 250 MB."""
 MAX_LINE_CHARACTERS = 2**17
-
-
-class Table(Sequence[dict[str, str]]):
-    """Rows (column name → text), stored by column: at least one, all of the same length."""
-
-    def __init__(self, columns: Mapping[str, list[str]]) -> None:
-        self._columns = columns
-
-    def __len__(self) -> int:
-        return len(next(iter(self._columns.values())))
-
-    def __getitem__(self, index: Any) -> Any:
-        return {name: cells[index] for name, cells in self._columns.items()}
-
-    def __iter__(self) -> Iterator[dict[str, str]]:
-        return (dict(zip(self._columns, row, strict=True)) for row in zip(*self._columns.values(), strict=True))
-
-    def where(self, values: Mapping[str, str], name: str) -> "Table":
-        """Returns the rows with these values. Raises `RunError` if the file `name` lacks one of the columns."""
-        if missing := sorted(set(values) - set(self._columns)):
-            raise RunError(f"{name} has no column {', '.join(missing)}.")
-        if not values:
-            return self
-        wanted = tuple(values.values())
-        cells = zip(*(self._columns[column] for column in values), strict=True)
-        kept = [i for i, row in enumerate(cells) if row == wanted]
-        return Table({key: [column[i] for i in kept] for key, column in self._columns.items()})
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -60,8 +33,8 @@ def inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def read_table(path: Path, name: str) -> Table:
-    """Reads a plain or gzip (`.gz`) CSV file; error messages call it `name`.
+def read_table(path: Path, name: str) -> Rows:
+    """Reads the rows of a plain or gzip (`.gz`) CSV file; error messages call it `name`.
 
     Raises `RunError` with the line number if the file is not valid CSV, and if it exceeds a limit of this module.
     """
@@ -91,47 +64,50 @@ def _lines(text: TextIOWrapper, name: str) -> Iterator[str]:
         yield line
 
 
-def _collect(reader: Any, name: str) -> Table:
+def _collect(reader: Any, name: str) -> Rows:
+    rows: list[dict[str, str]] = []
     try:
         header = next(reader, None)
         if not header or len(set(header)) < len(header):
             raise RunError(f"{name} has no header with distinct column names. Expected a CSV header in line 1.")
-        columns: dict[str, list[str]] = {name: [] for name in header}
-        max_rows = MAX_CELLS // len(header)
-        for count, row in enumerate(filter(None, reader), start=1):
+        max_rows = min(MAX_ROWS, MAX_CELLS // len(header))
+        for row in filter(None, reader):
             if len(row) != len(header):
                 raise RunError(f"{name}, line {reader.line_num}: expected {len(header)} cells, found {len(row)}.")
-            if count > max_rows:
+            if len(rows) == max_rows:
                 raise RunError(
                     f"{name} has more than {max_rows:,} rows, the limit for {len(header)} columns. Split it into parts."
                 )
-            for column, cell in zip(columns.values(), row, strict=True):
-                column.append(cell)
+            rows.append(dict(zip(header, row, strict=True)))
     except csv.Error as error:
         raise RunError(f"{name}, line {reader.line_num}: {error}.") from error
-    return Table(columns)
+    return rows
 
 
 class RawFiles:
-    """The raw files of a run. Each file is hashed once, and the table that was read last is cached."""
+    """The raw files of a run. Each file is hashed once, and the rows that were read last are kept."""
 
     def __init__(self, folder: Path, hashes: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._hashes = dict(hashes or {})
-        self._last: tuple[str, Table] | None = None
+        self._last: tuple[str, Rows] | None = None
 
-    def rows(self, raw: Raw) -> Table:
+    def rows(self, raw: Raw) -> Rows:
         """Returns the rows whose columns have the values of `raw.where`.
 
-        Raises `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
+        Raises `RunError` if the file is outside the folder, is missing, has another sha256, cannot be read, or lacks
+        one of the columns.
         """
         name = raw.path
         if (found := self._sha256(name)) != raw.sha256:
             raise RunError(f"{name} was changed: expected sha256 {raw.sha256[:12]}…, found {found[:12]}….")
         if self._last is None or self._last[0] != name:
-            self._last = None  # free the previous table before reading the next one
+            self._last = None  # free the previous rows before reading the next ones
             self._last = (name, read_table(self.folder / name, name))
-        return self._last[1].where(raw.where, name)
+        rows = self._last[1]
+        if rows and (missing := sorted(raw.where.keys() - rows[0].keys())):
+            raise RunError(f"{name} has no column {', '.join(missing)}.")
+        return [row for row in rows if raw.where.items() <= row.items()] if raw.where else rows
 
     def estimate(self, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
         """Computes a statistic. Raises `RunError` if the file was changed, or if the rows do not fit the statistic."""
