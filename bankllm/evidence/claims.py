@@ -137,7 +137,8 @@ def _stale(file: Path, named: str, folder: Path) -> Iterator[str]:
     undone = [notebook.name for notebook in manifest.notebooks if notebook.status != "done"]
     if not manifest.complete and (undone or not manifest.finished):
         yield f"run {manifest.run_id} is not complete. Continue with: bankllm run --resume {manifest.run_id}"
-    made_by = str(manifest.environment.get("libraries", {}).get("bankllm"))
+    libraries = manifest.environment.get("libraries")
+    made_by = str(libraries.get("bankllm") if isinstance(libraries, dict) else None)
     if made_by.split(".")[:2] != __version__.split(".")[:2]:
         yield f"run {manifest.run_id} was made by bankllm {made_by}, this is {__version__}. Measure again: bankllm run"
 

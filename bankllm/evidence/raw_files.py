@@ -38,6 +38,8 @@ def read_table(path: Path, name: str) -> Rows:
 
     Raises `RunError` with the line number if the file is not valid CSV, and if it exceeds a limit of this module.
     """
+    if not path.is_file():  # to open a named pipe would wait for its other end
+        raise RunError(f"{name} is missing, or no regular file.")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             text = TextIOWrapper(file, encoding="utf-8", newline="")

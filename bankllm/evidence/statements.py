@@ -143,9 +143,11 @@ def subject_fault(folder: Path, subject: StatementSubject, predicate: Predicate)
 
 
 def read_signed(folder: Path, name: str) -> bytes:
-    """Reads a file of `attestations/`. Raises `RunError` if it is a link, missing or larger than the limit."""
+    """Reads a file of `attestations/`. Raises `RunError` if it is a link, no file or larger than the limit."""
     path = inside(folder, name)
     try:
+        if path.exists() and not path.is_file():  # to read a named pipe would wait for its other end
+            raise RunError("is no regular file")
         if path.stat().st_size > MAX_ATTESTATION_BYTES:
             raise RunError(f"is larger than {MAX_ATTESTATION_BYTES // 2**20} MiB")
         return path.read_bytes()

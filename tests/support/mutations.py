@@ -119,6 +119,8 @@ def of_models(original: Path) -> Iterator[Tampering]:
         yield Tampering(f"{name} removed", "seals", removed(f"{ADAPTER}/{name}"), (f"{ADAPTER}/{name}: the records",))
     nameless = lines(OWN, lambda ls: [re.sub(r'"files": ?\{.*?\}', '"files": {}', line) for line in ls])
     yield Tampering("no record names the weights", "seals", nameless, (f"{OWN}: no record names",))
+    listed = lines(OWN, lambda ls: [re.sub(r'"files": ?\{.*?\}', '"files": [1]', line) for line in ls])
+    yield Tampering("weights named in a list", "seals", listed, (f"{OWN}: conditions.files is not an object",))
     yield Tampering(f"a line of {OWN} cut short", "edits", content(OWN, lambda text: text[:-9]), (f"{OWN}, line",))
     yield Tampering(
         f"a record of {OWN} twice", "seals", lines(OWN, lambda ls: [*ls, ls[0]]), (f"{ADAPTER}/train_s: is in",)

@@ -84,8 +84,14 @@ def check_attestations(folder: Path, keys: list[Path], identities: Mapping[str, 
     """Checks each signed statement of a run against public keys and identities (identity → its issuer).
 
     Returns a finding per statement: what it states and who signed it, or why it does not hold. A run without one does
-    not hold, and neither does a statement of an unknown signer. Needs no network. Raises `RunError` for a bad key.
+    not hold, and neither does a statement of an unknown signer. Needs no network. Raises `RunError` for a bad key, and
+    for one inside the run, which whoever changed the run could have put there.
     """
+    for key in keys:
+        if folder.resolve() in key.resolve().parents:
+            raise RunError(
+                f"{key} is part of the run, so it proves nothing. Take the key from its signer, not from the run."
+            )
     trusted, findings = read_public_keys(keys), []
     for name in _signed_files(folder):
         try:

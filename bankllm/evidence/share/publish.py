@@ -28,7 +28,8 @@ def publish(run: Path, target: Path) -> Manifest:
     """Copy a run to `target` and return the manifest of the copy. An earlier copy is replaced at the end.
 
     Raises `RunError`, without a change, if the run does not verify, if it was made with uncommitted changes or outside
-    a git checkout, if `target` exists and is not a run, or if the copy is larger than `MAX_BYTES`.
+    a git checkout, if `target` exists and is not a run, if one of both folders contains the other, or if the copy is
+    larger than `MAX_BYTES`.
     """
     manifest = read_manifest(run)
     if not (verdict := verify(run)).holds:
@@ -40,6 +41,9 @@ def publish(run: Path, target: Path) -> Manifest:
             f"{run} was made with uncommitted changes or outside a git checkout, so it cannot be reproduced. "
             "Commit all changes, run again, and publish the new run."
         )
+    here, there = run.resolve(), target.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise RunError(f"{target} and {run} are the same folder, or one contains the other. Choose another folder.")
     if target.exists() and not (target / MANIFEST).is_file():
         raise RunError(
             f"{target} exists and is not a run. Choose a folder that does not exist, or an earlier copy to replace."

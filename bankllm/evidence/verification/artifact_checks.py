@@ -49,7 +49,10 @@ def check_artifacts(
 
 def check_named_files(records: Sequence[Record], hashes: Mapping[str, str]) -> list[Finding]:
     """Checks that the records name the measured files of the model, and that those are unchanged."""
-    files = {name: sha256 for record in records for name, sha256 in record.conditions.get("files", {}).items()}
+    named = [record.conditions.get("files", {}) for record in records]
+    if not all(isinstance(files, dict) for files in named):
+        return [broken(RECORDS, "conditions.files is not an object of paths and their sha256")]
+    files = {name: str(sha256) for files in named for name, sha256 in files.items()}
     if not files:
         return [broken(RECORDS, "no record names the weights that it measured (conditions.files)")]
     return list(changed_files(files, hashes, "the records name it"))

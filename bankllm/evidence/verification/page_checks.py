@@ -24,6 +24,8 @@ COLUMNS = ("what", "value", "95 % interval", "n", "status")
 """Columns of `Run.table` after the id."""
 CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL)
 TEXT_CELL = re.compile(r"(\S.*?)(\.\.\.)?(?: {2,}|$)")
+ACTIVE = re.compile(r"<(?:script|iframe|object|embed|link|base)\b|\son\w+\s*=|javascript:", re.IGNORECASE)
+"""What could change the numbers of a page after they were checked: scripts, and parts from elsewhere."""
 IMAGE = re.compile(r"data:image/[\w+.-]+;base64,([^\"')\s>]*)")
 
 
@@ -51,11 +53,13 @@ def check_pages(folder: Path, hashes: Mapping[str, str], records: Sequence[Recor
                 faults = list(claim_faults(text, by_id))
                 if not {_hash(image) for image in IMAGE.findall(text)} <= set(plots.values()):
                     faults.append("shows an image that is no file in plots/")
+                if name.endswith(".html") and (active := ACTIVE.search(text)):
+                    faults.append(f"has active content, {active[0].strip()!r}, which can change its numbers")
         except RunError as error:
             faults = [str(error)]
         findings += [broken(name, fault) for fault in faults]
         if not faults:
-            findings.append(Finding(name, "ok", "every number agrees with a record"))
+            findings.append(Finding(name, "ok", "every number that names a record agrees with it"))
     return findings
 
 

@@ -1,8 +1,10 @@
 """Check a whole run: its records, pages and manifest, and that its files are exactly those that the manifest lists."""
 
 import json
+import re
 import sys
 from collections.abc import Container, Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from bankllm.errors import RunError
@@ -29,6 +31,9 @@ from bankllm.evidence.verification.record_checks import (
     read_text,
 )
 from bankllm.util.file_hash import sha256_file
+
+NOT_PRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that names and records of a hostile run may have, and that begin a line or command the terminal."""
 
 
 def check_run(folder: Path) -> Verdict:
@@ -63,11 +68,15 @@ def as_text(verdict: Verdict, *, as_json: bool) -> str:
         return json.dumps({"holds": verdict.holds, "findings": [vars(one) for one in verdict.findings]}, indent=2)
     width = max((len(finding.subject) for finding in verdict.findings), default=0)
     lines = [f"{one.status:<13}  {one.subject:<{width}}  {one.detail}" for one in verdict.findings]
-    return "\n".join([*lines, verdict.summary()])
+    return "\n".join(
+        [*(NOT_PRINTED.sub(lambda match: ascii(match[0])[1:-1], line) for line in lines), verdict.summary()]
+    )
 
 
 def main(folder: Path, arguments: Sequence[str]) -> int:
     """Runs `verify.pyz`, which is in `folder`. Returns the exit code: 0 verified, 1 not verified, 2 wrong usage."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may be ASCII
     others = [argument for argument in arguments if argument != "--json"]
     if len(others) > 1 or "".join(others).startswith("-"):
         print("usage: python3 verify.pyz [RUN_DIR] [--json]", file=sys.stderr)

@@ -43,7 +43,7 @@ def _compare_pages(folder: Path) -> list[Finding]:
         return []
     try:
         changed = changed_pages(folder)
-    except (RunError, LookupError, TypeError, ValueError, TemplateError) as error:
+    except (RunError, AttributeError, LookupError, TypeError, ValueError, TemplateError) as error:
         return [broken("RESULTS.md", f"cannot be rendered again ({type(error).__name__}: {error})")]
     return [broken(name, "differs from the page that these records give") for name in changed]
 

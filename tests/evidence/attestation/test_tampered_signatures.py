@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.errors import BankLLMError
+from bankllm.errors import BankLLMError, RunError
 from bankllm.evidence.attestation.attest import attest, check_attestations
 from bankllm.evidence.attestation.signing import read_private_key, sign
 from bankllm.evidence.verification.verify import verify
@@ -108,6 +109,17 @@ def test_a_changed_key_accepts_nothing(signed: Path, keys: Path, tmp_path: Path,
     head, middle, tail = key.read_text().split("\n", 2)
     key.write_text("\n".join((head, flipped(middle, place), tail)))
     assert found(signed, key) == []
+
+
+def test_a_key_from_the_run_itself_is_refused(signed: Path) -> None:
+    with pytest.raises(RunError, match=r"alice\.pub is part of the run, so it proves nothing"):
+        check_attestations(signed, [signed / "attestations" / "alice.pub"], {})
+
+
+def test_a_pipe_among_the_statements_is_named(signed: Path, keys: Path) -> None:
+    os.mkfifo(signed / "attestations/pipe.dsse.json")
+    _, finding = check_attestations(signed, [keys / "alice.pub"], {})
+    assert (finding.subject, finding.detail) == ("attestations/pipe.dsse.json", "is no regular file")
 
 
 def test_a_run_that_was_changed_after_the_signature_does_not_fit_it(signed: Path, keys: Path) -> None:

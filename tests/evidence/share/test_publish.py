@@ -73,6 +73,10 @@ def test_an_unsuitable_run_or_target_is_refused_and_nothing_changes(
     other.mkdir()
     with pytest.raises(RunError, match="notes exists and is not a run"):
         publish(run, other)
+    for target in (run, run / "copy", run.parent):
+        with pytest.raises(RunError, match="are the same folder, or one contains the other"):
+            publish(run, target)
+    assert verify(run).holds
     monkeypatch.setattr(module, "MAX_BYTES", 100)
     with pytest.raises(RunError, match="Expected at most 0 MiB"):
         publish(run, tmp_path / "reference")

@@ -45,6 +45,13 @@ def test_it_agrees_with_the_command_and_loads_no_other_package(run_folder: Path)
     assert start(folder=run_folder).stdout.splitlines()[-1] == verify(run_folder).summary()
 
 
+def test_a_terminal_with_ascii_only_gets_the_verdict(run_folder: Path) -> None:
+    command = [sys.executable, run_folder / "verify.pyz", run_folder]
+    env = {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=env)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, verify(run_folder).summary())
+
+
 def test_a_module_beside_it_is_not_imported(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "csv.py").write_text("raise SystemExit('all holds')")
     (tmp_path / "verify.pyz").write_bytes((run_folder / "verify.pyz").read_bytes())

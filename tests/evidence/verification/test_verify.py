@@ -17,10 +17,11 @@ from bankllm.evidence.manifest import Manifest, read_manifest, write_manifest
 from bankllm.evidence.report.render import changed_pages, render, renderer
 from bankllm.evidence.run import Run
 from bankllm.evidence.share.publish import publish
+from bankllm.evidence.verification.run_checks import as_text
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 from bankllm.util.file_hash import sha256_file
-from tests.support.sealed_run import NOTEBOOK, reseal, write_notebook
+from tests.support.sealed_run import NOTEBOOK, edit_text, reseal, write_notebook
 
 NOW = datetime.now(UTC)
 P95 = "chat.sequential.p95_ms"
@@ -158,11 +159,38 @@ def test_an_unreadable_line_is_named_and_the_other_lines_are_checked(folder: Pat
         lambda f: (f / "RESULTS.html").write_bytes(b"<!doctype html><table></td>\xff"),
         lambda f: ((f / "raw/01_chat.csv.gz").unlink(), (f / "raw/01_chat.csv.gz").mkdir()),
         lambda f: os.mkfifo(f / "pipe"),
+        lambda f: os.mkfifo(f / "raw/09_marks.csv"),
     ],
 )
 def test_damaged_files_give_a_verdict(folder: Path, spoil: Callable[[Path], object]) -> None:
     spoil(folder)
     assert not verify(folder).holds
+
+
+def test_a_name_with_line_breaks_and_terminal_commands_stays_in_its_line(folder: Path) -> None:
+    (folder / "raw/a\nHOLDS: 999 ok\x1b[2J.csv").write_text("a\n1\n")
+    (folder / os.fsdecode(b"raw/\xff.csv")).write_text("a\n1\n")
+    lines = as_text(verify(folder), as_json=False).split("\n")
+    assert not [line for line in lines if line.startswith("HOLDS") or not line.isprintable()]
+    assert [r"raw/a\nHOLDS: 999 ok\x1b[2J.csv" in line for line in lines].count(True) == 1
+    assert [r"raw/\udcff.csv" in line for line in lines].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    "active",
+    [
+        "<script>document.querySelector('data').textContent = '99.9 %'</script>",
+        "<ScRiPt src=a.js></ScRiPt>",
+        "<p onclick = 'edit()'>",
+        "<a href='javascript:edit()'>",
+        "<link rel=stylesheet href='https://example.org/a.css'>",
+    ],
+)
+def test_a_page_that_another_version_rendered_has_no_active_content(folder: Path, active: str) -> None:
+    edit_text(folder / "RESULTS.html", lambda text: text.replace("</body>", f"{active}</body>"))
+    edit_manifest(folder, renderer="bankllm 9.9")
+    reseal(folder)
+    assert "has active content" in faults(folder)["RESULTS.html"]
 
 
 def test_an_attacker_who_names_the_renderer_gets_a_verdict(folder: Path) -> None:
