@@ -301,7 +301,9 @@ def _execute(
     except PapermillExecutionError as error:
         return f"cell {error.cell_index} of {target.name}: {error.ename}: {error.evalue}"
     except CellTimeoutError:
-        return f"{target.name}: a cell ran longer than {profile.cell_timeout_s} s and was stopped. Is this machine busy?"
+        return (
+            f"{target.name}: a cell ran longer than {profile.cell_timeout_s} s and was stopped. Is this machine busy?"
+        )
     except DeadKernelError:
         return f"{target.name}: the kernel process ended unexpectedly (out of memory, or killed)"
     except OSError as error:
