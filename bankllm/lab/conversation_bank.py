@@ -205,19 +205,21 @@ def faults(expect: Expect, answer: TurnAnswer, db: sqlite3.Connection) -> list[s
     used, call_faults = _match_calls(expect, answer.calls)
     found += call_faults + _pending_faults(expect, answer)
     for sql in (*expect.money, *expect.figures, *expect.not_money):
-        amount, *currency = _row(db, sql, used)
-        money = _money(abs(amount or 0), *currency)
+        amount, currency, *_ = (*(db.execute(sql, used).fetchone() or (0,)), "GBP")
+        digits = MINOR_DIGITS.get(currency, 2)
+        money = f"{abs(amount or 0) / 10**digits:,.{digits}f}"  # as a reply writes it: 1,204.50
         said = re.search(rf"(?<![\d,.]){re.escape(money)}(?![\d]|[.,]\d)", answer.text) is not None
         shown = said or (sql not in expect.money and abs(amount or 0) in answer.amounts)
         if shown == (sql in expect.not_money):
             found.append(f"expected {'no ' * shown}{money} ({sql})")
     for sql in expect.told:
-        (value, *_) = _row(db, sql, used)
+        (value, *_) = db.execute(sql, used).fetchone() or (None,)
         if not any(form in both for form in _forms(str(value))):
             found.append(f"expected {value} ({sql})")
     if expect.rows:
         wanted = sorted(abs(row[0]) for row in db.execute(expect.rows, used))
-        got = sorted(abs(row["amount_minor"]) for row in _table(answer))
+        results = [call["result"] for call in answer.calls if call["tool"] == "transactions" and call.get("result")]
+        got = sorted(abs(row["amount_minor"]) for result in results for row in result.get("rows", []))
         if got != wanted:
             found.append(f"expected a table with the amounts {wanted}, got {got}")
     if expect.asks is not None and expect.asks != (answer.asks and not answer.is_new):
@@ -306,28 +308,12 @@ def _pending_faults(expect: Expect, answer: TurnAnswer) -> list[str]:
     return []
 
 
-def _row(db: sqlite3.Connection, sql: str, used: Mapping[str, Any]) -> Sequence[Any]:
-    row = db.execute(sql, used).fetchone()
-    return row if row else (None,)
-
-
-def _money(minor: int, currency: str = "GBP") -> str:
-    """The number of an amount as a reply writes it: 1,204.50."""
-    digits = MINOR_DIGITS.get(currency, 2)
-    return f"{minor / 10**digits:,.{digits}f}"
-
-
 def _forms(value: str) -> list[str]:
     """The ways in which a reply may write a value: an ISO date also as 5 November or November 5."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
         return [value]
     day = date.fromisoformat(value)
     return [value, f"{day.day} {day:%B}", f"{day:%B} {day.day}", f"{day.day} {day:%b}", f"{day:%b} {day.day}"]
-
-
-def _table(answer: TurnAnswer) -> list[dict[str, Any]]:
-    results = [call["result"] for call in answer.calls if call["tool"] == "transactions" and call.get("result")]
-    return [row for result in results for row in result.get("rows", [])]
 
 
 def _integers(value: Any) -> Iterator[int]:
@@ -338,10 +324,3 @@ def _integers(value: Any) -> Iterator[int]:
             yield from _integers(one)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield value
-
-
-def covered(dialogues: Sequence[Dialogue]) -> set[str]:
-    """The tools that the dialogues expect to be called or proposed."""
-    expects = [turn.expect for dialogue in dialogues for turn in dialogue.turns]
-    called = {call["tool"] for expect in expects for call in expect.calls or []}
-    return called | {expect.pending["tool"] for expect in expects if isinstance(expect.pending, dict)}

@@ -1,23 +1,19 @@
 """Plots of load tests: latency over time, rate sweep, soak, and the server's histogram."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from bankllm.lab import plots
 from bankllm.lab.plots import PlotRows
 from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS, Step, knee_of
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-MIB = 2**20
 MIN_PER_WINDOW = 20
 
 
-def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
+def over_time(axis: Axes, rows: PlotRows, title: str) -> None:
     """Draw the latency of each request at its send time; the period of the users' first requests is shaded."""
     for number, (kind, mine) in enumerate(pd.DataFrame(rows).groupby("kind")):
         dots, colour = "o^"[number % 2], plots.PALETTE[number % 5]
@@ -31,7 +27,7 @@ def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
     plots.legend_below(axis)
 
 
-def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
+def throughput_sweep(axis: Axes, steps: Sequence[Step], title: str) -> None:
     """Draw achieved rate and goodput against the offered rate, with the line achieved = offered, and the knee."""
     rates = {step.rate: (step.rate, step.achieved, step.goodput) for step in _judged(steps)}
     names = ("achieved = offered", "answered", f"without error in {OBJECTIVE_MS} ms (goodput)")
@@ -46,7 +42,7 @@ def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
     plots.legend_below(axis)
 
 
-def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str) -> None:
+def latency_sweep(axis: Axes, series: Mapping[str, Sequence[Step]], title: str) -> None:
     """Draw p95 against the offered rate on log axes, one line per sweep, with the objective and each knee."""
     for number, (name, steps) in enumerate(series.items()):
         look, knee = plots.style(number, marker=True), knee_of(steps)
@@ -63,10 +59,10 @@ def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str
     plots.legend_below(axis)
 
 
-def memory_over_time(axis: "Axes", memory: PlotRows, max_growth: float) -> None:
+def memory_over_time(axis: Axes, memory: PlotRows, max_growth: float) -> None:
     """Draw the server's memory during a soak, with the band around the first third that counts as flat."""
     at = np.array([float(row["at_s"]) for row in memory])
-    mib = np.array([float(row["rss_bytes"]) / MIB for row in memory])
+    mib = np.array([float(row["rss_bytes"]) / 2**20 for row in memory])
     settled = at >= min(60.0, 0.2 * at.max())
     middle = float(np.median(mib[settled][: max(1, settled.sum() // 3)]))
     text = f"± {max_growth:.0%} of the first third"
@@ -78,7 +74,7 @@ def memory_over_time(axis: "Axes", memory: PlotRows, max_growth: float) -> None:
     plots.legend(axis, loc="lower right")
 
 
-def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -> None:
+def latency_windows(axis: Axes, rows: PlotRows, title: str, window_s: float) -> None:
     """Draw p50 and p95 per window of `window_s` seconds with at least `MIN_PER_WINDOW` requests."""
     frame = pd.DataFrame(rows)
     due = frame["scheduled_s"].astype(float)
@@ -89,7 +85,7 @@ def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -
     plots.label(axis, title, "due (s since the start)", f"latency (ms) in each {window_s:g} s")
 
 
-def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], title: str) -> None:
+def histogram_over_rows(axis: Axes, buckets: PlotRows, latencies_ms: Sequence[float], title: str) -> None:
     """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
     `buckets` are rows of `le_ms` and a cumulative `requests`.

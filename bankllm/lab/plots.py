@@ -1,15 +1,15 @@
 """Shared plots and style: units on every axis, and series that differ not only in colour."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 PlotRows = Sequence[Mapping[str, Any]]
 """Rows of a table that a plot draws: column name → value."""
@@ -25,10 +25,8 @@ def style(number: int, *, marker: bool = False) -> dict[str, Any]:
     return line | ({"marker": "os^D"[number % 4]} if marker else {})
 
 
-def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tuple[Figure, list[Axes]]":
+def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """Return a figure with `columns` axes side by side, in the common style."""
-    import matplotlib.pyplot as plt
-
     figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False, layout="constrained", dpi=110)
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
@@ -37,23 +35,21 @@ def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tu
     return figure, list(axes[0])
 
 
-def label(axis: "Axes", title: str, x: str, y: str = "") -> None:
+def label(axis: Axes, title: str, x: str, y: str = "") -> None:
     axis.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axis.set(xlabel=x, ylabel=y)
 
 
-def legend(axis: "Axes", **place: Any) -> None:
+def legend(axis: Axes, **place: Any) -> None:
     axis.legend(frameon=False, **{"loc": "best", "fontsize": 9, **place})
 
 
-def legend_below(axis: "Axes") -> None:
+def legend_below(axis: Axes) -> None:
     legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
 
 
-def log_ticks(*scales: "Axis") -> None:
+def log_ticks(*scales: Axis) -> None:
     """Label log axes with plain numbers at 1, 2 and 5 of each decade, or only at 1 if there are many decades."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     for scale in scales:
         low, high = scale.get_view_interval()
         scale.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
@@ -61,7 +57,7 @@ def log_ticks(*scales: "Axis") -> None:
         scale.set_minor_formatter(NullFormatter())
 
 
-def bars(axis: "Axes", values: Mapping[str, float], *, title: str, unit: str, decimals: int = 1) -> None:
+def bars(axis: Axes, values: Mapping[str, float], *, title: str, unit: str, decimals: int = 1) -> None:
     """Draw horizontal bars from 0 with their values."""
     numbers = [f"{value:,.{decimals}f}" for value in values.values()]
     stacked_bars(axis, list(values), {"": list(values.values())}, numbers)
@@ -69,7 +65,7 @@ def bars(axis: "Axes", values: Mapping[str, float], *, title: str, unit: str, de
 
 
 def stacked_bars(
-    axis: "Axes", names: Sequence[str], parts: Mapping[str, Sequence[float]], numbers: Sequence[str] = ()
+    axis: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], numbers: Sequence[str] = ()
 ) -> None:
     """Draw one horizontal bar per name, of one or two parts (legend text → lengths), with numbers at the ends."""
     ends = np.zeros(len(names))
@@ -88,7 +84,7 @@ def stacked_bars(
         legend(axis, loc="lower right")
 
 
-def lines(axis: "Axes", frame: "pd.DataFrame", title: str) -> None:
+def lines(axis: Axes, frame: pd.DataFrame, title: str) -> None:
     """Draw one line per column against the index, whose name is the label of the x-axis."""
     for number, column in enumerate(frame):
         axis.plot(frame.index, frame[column], label=column, **style(number, marker=True))
@@ -97,7 +93,7 @@ def lines(axis: "Axes", frame: "pd.DataFrame", title: str) -> None:
     legend_below(axis)
 
 
-def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], title: str) -> None:
+def latency_distribution(axis: Axes, series: Mapping[str, Sequence[float]], title: str) -> None:
     """Draw empirical distribution functions of latencies in ms on a log axis, with dotted lines at p50 and p95."""
     for number, (name, values) in enumerate(series.items()):
         axis.ecdf(np.asarray(values, dtype=float), label=name, **style(number))
@@ -111,7 +107,7 @@ def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], ti
 
 
 def accuracy_by_rank(
-    axis: "Axes",
+    axis: Axes,
     series: Mapping[str, Mapping[int, Interval]],
     *,
     title: str,
@@ -141,7 +137,7 @@ def accuracy_by_rank(
     legend_below(axis)
 
 
-def cost_frontier(axis: "Axes", points: Mapping[str, Interval], *, title: str) -> None:
+def cost_frontier(axis: Axes, points: Mapping[str, Interval], *, title: str) -> None:
     """Draw accuracy in % against training time in s, with the Pareto frontier; `points` are (seconds, accuracy, bytes).
 
     The area of a marker is the peak memory.
@@ -165,10 +161,8 @@ def cost_frontier(axis: "Axes", points: Mapping[str, Interval], *, title: str) -
     legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=0, markerscale=0)
 
 
-def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title: str) -> None:
+def confused_pairs(axis: Axes, pairs: Sequence[Mapping[str, object]], *, title: str) -> None:
     """Draw how often each of two intents was predicted as the other (`training.evaluate.confused_pairs`)."""
-    from matplotlib.ticker import MaxNLocator
-
     names = [f"{pair['intent_a']} → {pair['intent_b']}" for pair in pairs]
     forth, back = ([int(str(pair[key])) for pair in pairs] for key in ("a_as_b", "b_as_a"))
     stacked_bars(axis, names, {"as written →": forth} | ({"back ←": back} if any(back) else {}))
@@ -177,7 +171,7 @@ def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
+def risk_coverage(axis: Axes, series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
     """Draw the error rate against the share of texts answered, from 5 %, where one error has less effect."""
     for number, (name, rows) in enumerate(series.items()):
         surest = sorted(rows, key=lambda row: -float(str(row["confidence"])))
@@ -191,7 +185,7 @@ def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, objec
     legend(axis, loc="upper left")
 
 
-def losses(axis: "Axes", series: Mapping[str, Any], *, title: str) -> None:
+def losses(axis: Axes, series: Mapping[str, Any], *, title: str) -> None:
     """Draw the training loss against the step; tables with the columns `step` and `loss`."""
     for number, (name, rows) in enumerate(series.items()):
         axis.plot(rows["step"], rows["loss"], label=name, **style(number, marker=True))
@@ -200,7 +194,7 @@ def losses(axis: "Axes", series: Mapping[str, Any], *, title: str) -> None:
     legend(axis)
 
 
-def accuracy_over_time(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
+def accuracy_over_time(axis: Axes, series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
     """Draw accuracy in % against training time in s, with a marker at the start; rows of `TrainResult.curve`."""
     for number, (name, rows) in enumerate(series.items()):
         seconds, accuracy = (np.array([float(str(row[key])) for row in rows]) for key in ("seconds", "accuracy"))

@@ -1,29 +1,23 @@
 """Text that notebooks show: folded tables, and findings whose numbers are bound to records."""
 
 import re
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from IPython.display import HTML, Markdown
 
 from bankllm.evidence.claim_syntax import markdown
 from bankllm.evidence.format import format_value
 from bankllm.evidence.records import read_records
 from bankllm.evidence.run import Run
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from IPython.display import HTML, Markdown
 
-
-def folded(summary: str, table: "pd.DataFrame") -> "HTML":
+def folded(summary: str, table: pd.DataFrame) -> HTML:
     """Return a table of which only `summary` is visible until the reader opens it."""
-    from IPython.display import HTML
-
     return HTML(f"<details><summary>{summary}</summary>{table.to_html(index=False, max_rows=None)}</details>")
 
 
-def findings(run: Run, *sentences: str) -> "Markdown":
+def findings(run: Run, *sentences: str) -> Markdown:
     """Return a list of sentences. Each `{record id}` becomes the value of the record, bound to it as a claim."""
-    from IPython.display import Markdown
-
     records = {record.id: record for record in read_records(run.folder)}
 
     def value(name: re.Match[str]) -> str:

@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from bankllm.lab import plots
 from bankllm.lab.plots import Interval, PlotRows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 THEMES = {
     "small talk": ("greeting|goodbye|human_agent|out_of_scope", "#4b5563"),
@@ -31,7 +29,7 @@ def theme(intent: str) -> str:
     return next(name for name, (pattern, _) in THEMES.items() if re.search(pattern, intent.lower()))
 
 
-def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title: str) -> None:
+def text_map(axis: Axes, places: np.ndarray, intents: Sequence[str], *, title: str) -> None:
     """Draw texts at their points (n, 2), coloured by theme."""
     frame = pd.DataFrame(places, columns=["x", "y"]).assign(intent=intents, theme=[theme(each) for each in intents])
     size = float(np.clip(30_000 / len(frame), 8, 40))  # larger markers for few texts
@@ -47,7 +45,7 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
     plots.legend(axis, loc="upper center", bbox_to_anchor=(0.5, 0.0), markerscale=2.5, ncols=4)
 
 
-def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
+def time_spent(axis: Axes, rows: PlotRows, *, title: str) -> None:
     """Draw the median times of embedding and searching, one bar per mode, scope and source of the embedding."""
     medians = pd.DataFrame(rows).groupby(["mode", "scope", "cached"], sort=False)[["embed_ms", "search_ms"]].median()
     words = {"all": "all texts", "customer": "one customer", "no": "new query", "memory": "cached query"}
@@ -59,7 +57,7 @@ def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
     plots.legend_below(axis)
 
 
-def retrieval_bars(axis: "Axes", groups: Mapping[str, Mapping[str, Interval]], *, title: str, unit: str) -> None:
+def retrieval_bars(axis: Axes, groups: Mapping[str, Mapping[str, Interval]], *, title: str, unit: str) -> None:
     """Draw a bar in % with its 95 % interval per group and mode; groups are name → mode → (value, low, high)."""
     hatched = {"color": "white", "edgecolor": plots.ORANGE, "hatch": "////"}
     looks: list[dict[str, Any]] = [{"color": plots.BLUE}, hatched, {"color": plots.GREEN}]
