@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.respond import BETWEEN
+from bankllm.assistant.shown import dumped
 from bankllm.assistant.turn import PendingChat
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import MAX_TEXT_CHARACTERS, Match, Query
@@ -53,7 +54,8 @@ def store(memory: VectorService, replied: Sequence[PendingChat]) -> None:
         asked = json.dumps(vars(pending.question)) if pending.question else ""
         parts = pending.reply.text.split(BETWEEN)
         text = BETWEEN.join(part for part in parts if part != OFFER)[:MAX_TEXT_CHARACTERS]
-        turn = Message(pending.message, text, pending.decision.intent, pending.conversation_id, asked)
+        calls = dumped([(call.tool, call.arguments) for call in pending.calls if call.result])
+        turn = Message(pending.message, text, pending.decision.intent, pending.conversation_id, asked, calls)
         row = memory.for_user(pending.customer_id).row(turn, pending.encoded.result().vector)
         rows.append((pending.customer_id, [row]))
     try:

@@ -27,6 +27,7 @@ from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, too
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, continued, earlier, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
+from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
@@ -162,6 +163,8 @@ class Understanding:
             )
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
+            if found := [] if withdrawn else of_shown(pending.message, turns, self.views.or_empty(pending.customer_id)):
+                return [*found]
             if not turns and P["vague"].fullmatch(pending.message):
                 return []
             pending.decision, asked = self._in_context(pending, turns, encode)
@@ -180,6 +183,7 @@ class Understanding:
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
+        items = compared(items, pending.message, turns)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         if question and question.tool in PLANS and unsaid and not asks(pending.message):
             return [NOTHING_ORDERED if declined else question]  # what was said is no other wish, and no answer either

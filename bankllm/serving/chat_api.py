@@ -38,6 +38,8 @@ class StoredTurn(BaseModel):
     conversation_id: str = ""
     question: str = ""
     """What the reply asked back, as JSON."""
+    calls: str = ""
+    """The look-ups that the reply showed, as JSON."""
 
 
 class CustomerData(BaseModel):

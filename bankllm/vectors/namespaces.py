@@ -57,6 +57,8 @@ class Message:
     conversation_id: str = ""
     question: str = ""
     """What the reply asks back, as JSON."""
+    calls: str = ""
+    """The look-ups that the reply shows, as JSON."""
 
     def check(self) -> None:
         """Raises `UsageError` if a text is too long, or the message is blank."""
@@ -66,7 +68,7 @@ class Message:
 
     def metadata(self) -> dict[str, str]:
         kept = {"assistant_response": self.assistant_response, "intent": self.intent}
-        more = {"conversation_id": self.conversation_id, "question": self.question}
+        more = {"conversation_id": self.conversation_id, "question": self.question, "calls": self.calls}
         return kept | {name: text for name, text in more.items() if text}
 
 
@@ -284,5 +286,5 @@ def _hash(text: str) -> str:
 
 def _message(row: Row) -> Message:
     kept = {name: str(value) for name, value in row.metadata.items()}
-    more = (kept.get("conversation_id", ""), kept.get("question", ""))
+    more = (kept.get(name, "") for name in ("conversation_id", "question", "calls"))
     return Message(row.text, kept["assistant_response"], kept["intent"], *more)

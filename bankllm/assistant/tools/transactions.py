@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import MAX_ROWS, Statement, counted, line, query_of, table
+from bankllm.assistant.bank.statement import MAX_ROWS, TOGETHER, Statement, counted, line, money_in_all, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 
 USUAL_COUNT = 5
@@ -53,6 +53,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
         if conditions and found == len(rows):
             head = f"You have {found:,} {nouns}{about}{when}{_in_all(rows)}, the {first} first:"
         more = [f"… and {len(rows) - IN_TEXT:,} more."] if len(rows) > IN_TEXT else []
+        more += [_added_up(rows)] if TOGETHER.search(request.message) and not _in_all(rows) else []
         text = "\n".join([head, *(f"- {line(row)}" for row in rows[:IN_TEXT]), *more])
     listed = "; ".join([*map(line, rows[:IN_LINES]), *(["…"] if len(rows) > IN_LINES else [])])
     order = f", {query.order} first"
@@ -68,3 +69,11 @@ def _in_all(rows: Sequence[Transaction]) -> str:
     kinds = {(row.currency, row.amount_minor > 0) for row in rows}
     total = format_money(abs(sum(row.amount_minor for row in rows)), rows[0].currency)
     return f", {total} in all" if len(kinds) == 1 else ""
+
+
+def _added_up(rows: Sequence[Transaction]) -> str:
+    sums = {
+        way: money_in_all((row.currency, abs(row.amount_minor)) for row in rows if (row.amount_minor > 0) == inward)
+        for way, inward in (("out", False), ("in", True))
+    }
+    return f"Together that is {' and '.join(f'{total} {way}' for way, total in sums.items() if total)}."

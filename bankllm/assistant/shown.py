@@ -1,0 +1,121 @@
+"""What a message asks of the figures and rows that replies before it showed: their difference, their sum, one of them.
+
+The calls of earlier replies are kept with their turns, so that such a message does not depend on reading the earlier
+messages again.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.readers import CustomerView, Unread, left_out
+from bankllm.assistant.understanding.slots import ORDERS
+from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.assistant.understanding.sum_wishes import P as FIGURES
+from bankllm.vectors.namespaces import Message
+
+KEPT = frozenset(("balance", "spending", "standing_orders", "transactions"))
+"""Tools whose calls are kept with a turn."""
+SUBJECT = ("merchant", "category", "account_id", "direction", "without")
+DAYS = ("date_from", "date_to")
+ROWS_ONLY = frozenset(("limit", "order", "minimum_minor", "maximum_minor", "status"))
+"""Arguments of a list of which there is no sum."""
+NUMBERS = {"both": 2, "two": 2, "three": 3, "four": 4, "five": 5}
+SHORT = 9
+"""Words of a message that may compare its figure with the one before."""
+P = patterns("shown")
+WHICH = Facts("I do not know which payment you mean. Tell me the shop or person, the day, or the amount.")
+
+
+def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> list[ReadyCall | Facts]:
+    """Return what answers a message that only names what was shown; empty if it says anything else."""
+    if P["asked_about"].fullmatch(message):
+        return [WHICH]
+    if P["total"].fullmatch(message) and P["accounts"].search(message):
+        return [ReadyCall("balance")]
+    if not (last := next(_shown(turns), [])):
+        return []
+    if P["difference"].fullmatch(message):
+        two = last if len(last) == 2 else _sums(turns)[:2]
+        return list(two) if len(two) > 1 else []
+    if P["total"].fullmatch(message):
+        return list(_totalled(message, last, turns))
+    call = last[-1]
+    if call.tool == "standing_orders" and P["one"].fullmatch(message):
+        return list(last)
+    if call.tool not in SUMS:
+        return []
+    kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
+    if P["since_when"].fullmatch(message):
+        subject = {name: value for name, value in kept.items() if name not in DAYS}
+        return [ReadyCall("transactions", {**subject, "order": "oldest", "limit": 1})] if subject else []
+    if one := P["one"].fullmatch(message):
+        order = next(name for name, words in ORDERS.items() if words.match(one["which"]))
+        return [ReadyCall("transactions", {**kept, "order": order, "limit": 2 if one["second"] else 1})]
+    without = FIGURES["without"].search(message)
+    if without and P["fillers"].fullmatch(message[: without.start()] + message[without.end() :]):
+        try:
+            return [ReadyCall(call.tool, {**call.arguments, **left_out(without["words"], customer)})]
+        except Unread as error:
+            return [ReadyCall(call.tool, {}, (str(error),))]
+    return []
+
+
+def compared(
+    items: Sequence[ReadyCall | Question | Facts], message: str, turns: Sequence[Message]
+) -> list[ReadyCall | Question | Facts]:
+    """Return the items; the sum that a short message compares with the one before, after that one."""
+    shown, sums = _sums(turns), [one for one in items if isinstance(one, ReadyCall) and one.tool in SUMS]
+    short = len(message.split()) <= SHORT and P["compares"].search(message)
+    if not (short and shown and sums) or len(sums) < len(items) or any(one.unread for one in sums):
+        return list(items)
+    if len(sums) == 2 and not P["refers"].search(message):
+        return list(items)
+    subject = {name: value for name, value in shown[0].arguments.items() if name in SUBJECT}
+    own = {name: value for name, value in sums[-1].arguments.items() if name not in ROWS_ONLY}
+    new = ReadyCall("spending", own if own.keys() & {"merchant", "category"} else {**own, **subject})
+    if new.arguments == shown[0].arguments:
+        return list(shown[:2])
+    return [shown[0], new]
+
+
+def dumped(calls: Sequence[tuple[str, object]]) -> str:
+    """Return the calls of a reply, tools and arguments, as `Message.calls`; empty if there is nothing to keep."""
+    kept = [call for call in calls if call[0] in KEPT]
+    return json.dumps(kept) if kept else ""
+
+
+def _shown(turns: Sequence[Message]) -> Iterator[list[ReadyCall]]:
+    """Yield the calls of each turn that showed something, the newest turn first."""
+    for turn in turns:
+        if turn.calls:
+            yield [ReadyCall(tool, arguments) for tool, arguments in json.loads(turn.calls)]
+
+
+def _sums(turns: Sequence[Message]) -> list[ReadyCall]:
+    """Return the different sums of the latest turns that showed only such, the newest first."""
+    found: list[ReadyCall] = []
+    for calls in _shown(turns):
+        if any(call.tool not in SUMS or call.arguments.keys() & ROWS_ONLY for call in calls):
+            break
+        sums = [ReadyCall("spending", call.arguments) for call in reversed(calls)]
+        found += [one for one in sums if one not in found]
+    return found
+
+
+def _totalled(message: str, last: Sequence[ReadyCall], turns: Sequence[Message]) -> Sequence[ReadyCall]:
+    """Return the calls whose figures the message adds up; those of the last reply if it says no number of several."""
+    sums = _sums(turns)
+    number = next((number for word, number in NUMBERS.items() if word in message.lower().split()), 0)
+    if len(last) > 1 or not sums or not (number or P["several"].search(message)):
+        return last if P["sum"].search(message) or len(last) > 1 else []
+    alike = [one for one in sums if len(_differ(one, sums[0])) < 2 and _differ(one, sums[0]) <= _differ(*sums[:2])]
+    return list(reversed(alike[: number or len(NUMBERS)])) if len(alike) > 1 else []
+
+
+def _differ(one: ReadyCall, *others: ReadyCall) -> set[str]:
+    """Return what differs between two calls: `days`, or the name of an argument."""
+    names = {name for other in others for name in one.arguments.keys() | other.arguments.keys()}
+    differ = {name for name in names if any(one.arguments.get(name) != other.arguments.get(name) for other in others)}
+    return {"days" if name in DAYS else name for name in differ}
