@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.readers import CustomerView, Unread, left_out
+from bankllm.assistant.understanding.completion import COMPLETED, only_account
+from bankllm.assistant.understanding.readers import CustomerView, Unread, account, left_out
 from bankllm.assistant.understanding.slots import ORDERS
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
@@ -42,6 +43,8 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> 
     if P["total"].fullmatch(message):
         return list(_totalled(message, last, turns))
     call = last[-1]
+    if call.tool in COMPLETED and (words := only_account(message, customer)):
+        return [ReadyCall(call.tool, {**call.arguments, **account(words, "account_id", customer, pays=True)})]
     if call.tool == "standing_orders" and P["one"].fullmatch(message):
         return list(last)
     if call.tool not in SUMS:

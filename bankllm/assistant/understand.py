@@ -30,7 +30,7 @@ from bankllm.assistant.language_model import LanguageUnderstanding, needs_model,
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
-from bankllm.assistant.understanding.completion import COMPLETED
+from bankllm.assistant.understanding.completion import COMPLETED, only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
 from bankllm.assistant.understanding.problems import names_nothing, names_shop, on_topic, told
 from bankllm.assistant.understanding.readers import P as ANSWERS
@@ -45,6 +45,7 @@ from bankllm.assistant.waiting import (
     corrected,
     from_there,
     in_same_account,
+    in_there,
     of_regular,
     only_asks,
     other_option,
@@ -63,6 +64,8 @@ LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
 """Parts of a call that name nothing of the customer's."""
+NAMING = COMPLETED | {"card_status"}
+"""Reading tools whose calls get the account or card that the message names."""
 SEVERAL = frozenset(("card", "category", "merchant"))
 """Arguments whose question is also answered by "both"."""
 UNKNOWN = Facts(
@@ -141,6 +144,8 @@ class Understanding:
         declined = declines(pending.message)
         call = answered(question, pending.message, day) if question and not declined else None
         view = partial(self.views.of, pending.customer_id)
+        if question and question.tool == "transfer" and not call and (source := only_account(pending.message, view())):
+            call = {"tool": "transfer", **question.call, "from": source}
         if withdrawn and not call:
             call = other_option(withdrawn, pending.message, turns, view, day)
             call = call or with_detail(withdrawn, pending.message, view, day)
@@ -196,7 +201,7 @@ class Understanding:
 
         `asked` is the text that the message asks; `said` is the message, from which calls are completed.
         """
-        needs_names = any(call["tool"] in PLANS.keys() | COMPLETED or call.keys() - WITHOUT_NAMES for call in calls)
+        needs_names = any(call["tool"] in PLANS.keys() | NAMING or call.keys() - WITHOUT_NAMES for call in calls)
         view = self.views.of(pending.customer_id) if needs_names else CustomerView()
         ready = resolve(calls, view, day, said)
         decision = pending.decision
@@ -267,7 +272,8 @@ class Understanding:
 
     def _messages(self, pending: PendingChat) -> list[str]:
         """Return the message after those that it may continue, the oldest first."""
-        return [*reversed([*earlier([turn.user_message for turn in pending.turns])]), pending.message]
+        said = [*reversed([*earlier([turn.user_message for turn in pending.turns])]), pending.message]
+        return in_there(said, self.views.or_empty(pending.customer_id))
 
     def _by_rules(self, messages: Sequence[str], rules: Rules) -> tuple[list[Call], Sequence[str]]:
         """Return the calls that rules propose, and the messages that a model should read; none if rules are sure."""

@@ -16,7 +16,7 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.tools.standing_orders import REGULAR
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.completion import ACCOUNT, account_named
+from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.readers import P as ANSWERS
@@ -100,6 +100,8 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
         return {**_transfer(waited, customer, today), "from": source[1]}
     if note := P["reference"].fullmatch(words):
         return {**_transfer(waited, customer, today), "reference": note[1] or note[2]}
+    if waited.arguments.get("payee_id") and (account := only_account(message, customer)):
+        return {**_transfer(waited, customer, today), "from": account}
     to = fitting(words, by_label(customer.payees), typos=False)
     return {**_transfer(waited, customer, today), "to": to[0]} if len(to) == 1 else None
 
@@ -111,6 +113,17 @@ def from_there(calls: Sequence[Call], messages: Sequence[str], customer: Custome
     named = (account_named(one, customer) for one in reversed(messages[:-1]))
     source = next(filter(None, named), "there")
     return [{"from": source, **call} if call["tool"] == "transfer" else call for call in calls]
+
+
+def in_there(messages: Sequence[str], customer: CustomerView) -> list[str]:
+    """Return the messages; in the last one "in there" becomes the account that was named last before it."""
+    *earlier, last = messages
+    if not (there := P["in_there"].search(last)):
+        return [*messages]
+    before, after = last[: there.start()], last[there.end() :]
+    if not (named := next(filter(None, (account_named(one, customer) for one in [before, *reversed(earlier)])), None)):
+        return [*messages]
+    return [*earlier, f"{before}{'into' if P['moves_in'].search(before) else 'in'} my {named}{after}"]
 
 
 def with_same_card(
@@ -141,10 +154,13 @@ def in_same_account(calls: Sequence[Call], messages: Sequence[str], customer: Cu
 
 
 def of_regular(calls: Sequence[Call], message: str, turns: Sequence[Message]) -> Sequence[Call]:
-    """Return the calls; "stop it" after regular payments asks how to end one, and cancels no transfer."""
+    """Return the calls; after regular payments, "stop it" asks how to end one, and "next week" which are due."""
     stops = [call["tool"] for call in calls] == ["cancel_transfer"] and not P["transfers"].search(message)
-    listed = stops and turns and REGULAR in turns[0].assistant_response
-    return [{"tool": "knowledge", "question": STOP_REGULAR}] if listed else calls
+    listed = turns and REGULAR in turns[0].assistant_response
+    if listed and stops:
+        return [{"tool": "knowledge", "question": STOP_REGULAR}]
+    ahead = P["ahead"].search(calls[0].get("period", "")) if len(calls) == 1 and calls[0]["tool"] in SUMS else None
+    return [{"tool": "standing_orders", "period": calls[0]["period"]}] if listed and ahead else calls
 
 
 def repeated(last: Proposal | None, message: str) -> ReadyCall | None:

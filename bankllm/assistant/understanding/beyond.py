@@ -37,6 +37,8 @@ def beyond(
     given = {name for call in calls for name in call}
     found = next((name for name in _COMPUTED if P[name].search(message)), "")
     found = found or next((_WISHED[name] for name in wish(message).asked.keys() & _WISHED.keys() - given), "")
+    if found == "average" and "standing_orders" in tools:
+        return ""  # what is paid each month
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
         return ""  # `tools.spending.together` adds them up
     return REPLIES[found] if found and tools & READS else ""

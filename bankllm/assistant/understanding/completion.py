@@ -16,6 +16,7 @@ COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
 SUBJECTS = frozenset(("merchant", "category"))
 """Arguments that say of what the payments are."""
+WAITING = patterns("waiting")
 ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)
 
 
@@ -85,6 +86,17 @@ def account_named(message: str, customer: CustomerView) -> str | None:
         return max(named, key=len)
     found = [match[0] for match in ACCOUNT.finditer(message) if len(accounts_named(match[0], customer.accounts)) == 1]
     return found[0] if len(found) == 1 else None
+
+
+def only_account(message: str, customer: CustomerView) -> str | None:
+    """Return the words for an account if the message names nothing else: "no, my own one, not the joint one"."""
+    refused = P["not_account"].search(message)
+    if refused and accounts_named(refused[1], customer.accounts):
+        message = message.replace(refused[0], " ")
+    if not (named := account_named(message, customer)):
+        return None
+    rest = f" {plain(message)} ".replace(f" {plain(named)} ", " ").strip()
+    return named if WAITING["around_account"].fullmatch(rest) else None
 
 
 def _is_longer(added: Call, call: Call) -> bool:

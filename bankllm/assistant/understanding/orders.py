@@ -127,6 +127,18 @@ def with_card(call: Call, message: str) -> Call:
     return {**call, "card": said[0]} if said else call
 
 
+def with_named_card(call: Call, message: str, customer: CustomerView) -> Call:
+    """Return the call with the card that the message names, if it is one card of the customer."""
+    said = [next(filter(None, match.groups()), match[0]) for match in CARD.finditer(message)]
+    names = [
+        [f"{one.name} {one.last4}" for one in customer.cards],
+        [f"{one.kind} {one.last4}" for one in customer.cards],
+    ]
+    found = [fitting(words, cards, typos=False) for words in said for cards in names]
+    last4 = next((one[0][-4:] for one in found if len(one) == 1), None)
+    return {**call, "card": last4} if last4 else call
+
+
 def cancelled(message: str, customer: CustomerView) -> ReadyCall:
     """Return the call that cancels the waiting transfer that the message names; without a name, it may be any."""
     values: dict[str, Any] = {}

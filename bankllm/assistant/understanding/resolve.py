@@ -117,6 +117,8 @@ def _ordered(
         call = orders.with_target(orders.with_day(call, message), message, customer) if alone else call
         if reason := orders.impossible(call, message, customer, today, alone=alone):
             return ReadyCall("transfer", {}, (reason,))
+    if call["tool"] == "card_status":
+        call = orders.with_named_card(call, message, customer)
     if "card" in REQUIRED.get(call["tool"], ()):
         call = orders.frozen_or_not(orders.with_card(call, message), message)
     return _resolved(call, customer, today)

@@ -73,7 +73,7 @@ class Rules:
         messages = [*messages[:-1], R["thanks"].sub("", messages[-1])]
         averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
         if not (asked.keys() - {"per"} or averages) and (regular := self._regular(messages)):
-            return regular
+            return [*self._beside(messages[-1]), *regular]
         whole = self.probabilities(said)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
         if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
@@ -132,6 +132,14 @@ class Rules:
         if found["to"] and R["own_money"].search(message):
             return [{"tool": "standing_orders", "to": found["to"][0]}]
         return [{"tool": "standing_orders", "merchant": name} for name in found["merchant"][:MAX_CALLS]]
+
+    def _beside(self, message: str) -> list[Call]:
+        """Return the calls of the clauses that ask nothing about each month, and whose words choose a tool."""
+        others = [clause for clause in _clauses(message) if not R["monthly"].search(clause)]
+        chosen = [(next((name for name, words in CHOSEN.items() if words.search(one)), ""), one) for one in others]
+        return [
+            call for name, one in chosen if name in LOOK_UPS - {"standing_orders"} for call in self.read(name, [one])
+        ]
 
     def _with_subject(self, calls: list[Call], message: str) -> list[Call]:
         """Give sums of which no clause names a merchant or category the only one that the message names."""
