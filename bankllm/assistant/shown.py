@@ -37,7 +37,10 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> 
         return [ReadyCall("balance")]
     if not (last := next(_shown(turns), [])):
         return []
-    if P["difference"].fullmatch(message):
+    if P["difference"].fullmatch(message) or P["left"].fullmatch(message):
+        if last[0].tool == "balance":
+            two = _different([call for calls in _shown(turns) for call in calls if call.tool == "balance"])[:2]
+            return list(two)
         two = last if len(last) == 2 else _sums(turns)[:2]
         return list(two) if len(two) > 1 else []
     if P["total"].fullmatch(message):
@@ -50,6 +53,13 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> 
     if call.tool not in SUMS:
         return []
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
+    if P["same_row"].fullmatch(message):
+        row = {name: value for name, value in call.arguments.items() if name not in ("per", "by")}
+        return [ReadyCall("transactions", row)] if row else []
+    if (way := P["way"].fullmatch(message)) and bool(way["in"]) != bool(way["out"]):
+        return [ReadyCall(call.tool, {**call.arguments, "direction": "in" if way["in"] else "out"})]
+    if unit := P["per"].fullmatch(message):
+        return [ReadyCall("spending", {**kept, "per": unit["unit"].lower()})]
     if P["since_when"].fullmatch(message):
         subject = {name: value for name, value in kept.items() if name not in DAYS}
         return [ReadyCall("transactions", {**subject, "order": "oldest", "limit": 1})] if subject else []
@@ -102,9 +112,12 @@ def _sums(turns: Sequence[Message]) -> list[ReadyCall]:
     for calls in _shown(turns):
         if any(call.tool not in SUMS or call.arguments.keys() & ROWS_ONLY for call in calls):
             break
-        sums = [ReadyCall("spending", call.arguments) for call in reversed(calls)]
-        found += [one for one in sums if one not in found]
-    return found
+        found += [ReadyCall("spending", call.arguments) for call in reversed(calls)]
+    return _different(found)
+
+
+def _different(calls: Sequence[ReadyCall]) -> list[ReadyCall]:
+    return [call for number, call in enumerate(calls) if call not in calls[:number]]
 
 
 def _totalled(message: str, last: Sequence[ReadyCall], turns: Sequence[Message]) -> Sequence[ReadyCall]:

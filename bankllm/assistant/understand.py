@@ -190,6 +190,9 @@ class Understanding:
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         items = compared(items, pending.message, turns)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
+        talk = [dict(call) for call in calls] == [{"tool": "small_talk"}] and not P["polite"].fullmatch(pending.message)
+        if question and question.tool in PLANS and talk and not declined:
+            return [question]
         if question and question.tool in PLANS and unsaid and not asks(pending.message):
             return [NOTHING_ORDERED if declined else question]  # what was said is no other wish, and no answer either
         return items

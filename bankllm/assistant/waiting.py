@@ -18,6 +18,7 @@ from bankllm.assistant.tools.standing_orders import REGULAR
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.orders import with_named_card
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import REQUIRED, answered
@@ -30,6 +31,8 @@ P, ROUTES = patterns("waiting"), patterns("routes")
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
 NOT_YET = Facts("Not yet: I do it only after your yes.")
+SHORT = 4
+"""Words of a message that may only name another card."""
 STOP_REGULAR = "How do I change or stop a standing order?"
 UNANSWERED = Facts("This is exactly what I would do. I have no other answer to what you wrote.")
 
@@ -90,7 +93,11 @@ def corrected(
 
 
 def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> Call | None:
-    """Return the transfer with another payee, account or reference, if the message names nothing else."""
+    """Return the action with another payee, account, reference or card, if the message names nothing else."""
+    if waited.tool in PROTECTS and len(message.split()) <= SHORT and not asks(message):
+        same = {name: value for name, value in waited.arguments.items() if name == "kind"}
+        named = with_named_card({"tool": waited.tool, **same}, message, view())
+        return named if "card" in named else None
     if waited.tool != "transfer" or asks(message):
         return None
     words, customer = ANSWERS["around_answer"].sub("", message.strip()), view()

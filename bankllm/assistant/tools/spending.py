@@ -25,10 +25,12 @@ RANKED = 3
 """Names in a ranking, if the customer names no number."""
 DIFFERENCE = re.compile(
     r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|differ\w*|compared?|versus|vs|than|change[ds]?|"
-    r"by how much)\b",
+    r"by how much|per ?cent\w*)\b",
     re.IGNORECASE,
 )
 """Words of a customer who compares two sums."""
+LEFT = re.compile(r"\bleft\b", re.IGNORECASE)
+PERCENT = re.compile(r"%|\bper ?cent", re.IGNORECASE)
 DAYS = frozenset(("date_from", "date_to"))
 SUBJECTS = frozenset(("merchant", "category"))
 DIFFERS = DAYS | SUBJECTS
@@ -107,6 +109,8 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
     wanted = tools == {"standing_orders"} or TOGETHER.search(answers[0][0].message)
     if tools <= SUMMED.keys() and len(tools) == 1 and wanted:
         return _in_all([row for result in results for row in result.get("rows", ())], *SUMMED[tools.pop()])
+    if len(asked) == 2 and tools == {"balance"} and DIFFERENCE.search(answers[0][0].message):
+        return _changed(*(result.get("rows", ()) for result in results))
     if tools != {"spending"}:
         return None
     totals = [Total(**total) for result in results for total in result.get("totals", ())]
@@ -115,6 +119,12 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         return None
     message, currency = answers[0][0].message, totals[0].currency
     differ = {name for one in asked for name in one if any(one[name] != other.get(name) for other in asked)}
+    if len(asked) == 2 and differ == {"direction"} and (DIFFERENCE.search(message) or LEFT.search(message)):
+        gained = sum(
+            total.amount_minor * (1 if one.get("direction") == "in" else -1)
+            for one, total in zip(asked, totals, strict=True)
+        )
+        return Facts(f"That is {format_money(abs(gained), currency)} {'more' if gained > 0 else 'less'} in than out.")
     if not differ or not differ <= DIFFERS:
         return None
     sentences, compares, alike = list[str](), DIFFERENCE.search(message), differ <= SUBJECTS or differ <= DAYS
@@ -127,6 +137,8 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         first, second = (_label(one, differ) for one in asked)
         more = totals[0].amount_minor - totals[1].amount_minor
         much = f"{format_money(abs(more), currency)} {'more' if more > 0 else 'less'}"
+        if PERCENT.search(message) and totals[1].amount_minor > 0:
+            much += f" ({abs(more) / totals[1].amount_minor:.0%})"
         sentences.append(f"That is {much}{first} than{second}." if more else "Both are the same.")
     return Facts(" ".join(sentences)) if sentences else None
 
@@ -141,6 +153,18 @@ def _apart(asked: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, An
     if any(result["count"] > len(result["rows"]) for result in results):
         return False
     return all(row not in other["rows"] for one, other in combinations(results, 2) for row in one["rows"])
+
+
+def _changed(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> Facts:
+    """How the first balances differ from the other ones, account by account."""
+    before = {row["account_id"]: row["balance_minor"] for row in others}
+    told = [
+        f"{row['name']} {format_money(abs(minor), row['currency'])} {'more' if minor > 0 else 'less'}"
+        for row in rows
+        for minor in [row["balance_minor"] - before.get(row["account_id"], row["balance_minor"])]
+        if minor
+    ]
+    return Facts(f"The first compared with the second: {'; '.join(told)}." if told else "Both are the same.")
 
 
 def _label(asked: Mapping[str, Any], differ: Container[str]) -> str:
