@@ -18,7 +18,7 @@ from bankllm.assistant.tools.standing_orders import REGULAR
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.orders import with_named_card
+from bankllm.assistant.understanding.orders import CARD, with_named_card
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import REQUIRED, answered
@@ -96,8 +96,8 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
     """Return the action with another payee, account, reference or card, if the message names nothing else."""
     if waited.tool in PROTECTS and len(message.split()) <= SHORT and not asks(message):
         same = {name: value for name, value in waited.arguments.items() if name == "kind"}
-        named = with_named_card({"tool": waited.tool, **same}, message, view())
-        return named if "card" in named else None
+        said = [match[1] or match[2] for match in CARD.finditer(message) if match[1] or match[2]]
+        return with_named_card({"tool": waited.tool, "card": said[0], **same}, message, view()) if said else None
     if waited.tool != "transfer" or asks(message):
         return None
     words, customer = ANSWERS["around_answer"].sub("", message.strip()), view()
@@ -114,7 +114,13 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
 
 
 def from_there(calls: Sequence[Call], messages: Sequence[str], customer: CustomerView) -> Sequence[Call]:
-    """Return the transfers with the account that "from there" means: the one that was named last before."""
+    """Return the transfers with the account that "from there" means: the one that was named last before.
+
+    "Pay it off" after a credit card is a transfer to it.
+    """
+    owed = account_named(messages[-2], customer) if P["pay_off"].fullmatch(messages[-1]) and messages[1:] else None
+    if owed and {one.kind for one in accounts_named(owed, customer.accounts)} == {"credit"}:
+        return [{"tool": "transfer", "to": owed}]
     if not P["from_there"].search(messages[-1]) or not any(call["tool"] == "transfer" for call in calls):
         return calls
     named = (account_named(one, customer) for one in reversed(messages[:-1]))
