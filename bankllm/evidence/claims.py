@@ -24,6 +24,8 @@ from bankllm.util.atomic_files import atomic_writer
 
 Text = Callable[[str], str]
 EXAMPLE = "<!-- claim: ID -->text<!-- /claim -->, or \\claim{ID}{text} in LaTeX"
+HIDDEN = re.compile(r"~~|<(?:s|del|strike)\b|<[^>]*\bhidden\b", re.IGNORECASE)
+"""Markup of a number that a reader does not see, or sees struck out."""
 SAME_CHARACTERS = str.maketrans("–—−‑％μ", "----%µ")
 UNITS = {"percent": "%", "milliseconds": "ms", "msec": "ms", "seconds": "s", "req/s": "requests/s"}
 UNITS |= {"requestspersecond": "requests/s", "pct": "%"}
@@ -94,7 +96,7 @@ def write_claims(file: Path, folder: Path) -> int:
 
 
 def same_figure(one: str, two: str) -> bool:
-    """Whether two texts show the same number with the same unit, in any of the usual spellings.
+    """Whether `one` shows the same number with the same unit as `two`, in any of the usual spellings.
 
     These are emphasis, spaces (also HTML's and LaTeX's, or none), dashes, a decimal comma, and units in words.
     """
@@ -105,7 +107,7 @@ def same_figure(one: str, two: str) -> bool:
         text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
         return SAME_UNITS.sub(lambda unit: UNITS[unit[0].lower()], re.sub(r"(?<=\d),(?=\d)", ".", text))
 
-    return canonical(one) == canonical(two)
+    return canonical(one) == canonical(two) and not HIDDEN.search(one)
 
 
 def run_named_in(text: str) -> tuple[str, str]:

@@ -62,6 +62,16 @@ FIGURES = (
     re.compile(
         rf"(?i){PART} +(?:of )?(?:the |its )?(?:[a-z]+ )?{RESOURCE}\b|\b{RESOURCE} (?:doubled|tripled|halved)\b"
     ),
+    re.compile(
+        rf"(?i)\b(?:halv|doubl|tripl)(?:es|ed|ing) (?:the |its |our )?{RESOURCE}\b"
+        rf"|\b(?:twice|double|half) the {RESOURCE}\b"
+        rf"|\b{RESOURCE} (?:drops|dropped|falls|fell|rises|rose|grows|grew) by {PART}\b"
+    ),
+    re.compile(
+        r"(?i)\bsub-?(?:milli|micro)?second\b|\b(?:under|below|within) an? (?:tenth of a )?(?:milli|micro)?second\b"
+        r"|\b(?:two|three|four|five|six) nines\b"
+        r"|(?<![\w.,])\d+ (?:in|out of) (?:1?0|100|1,?000|10,?000|a million)\b(?!,?\d)"
+    ),
 )
 """Spellings of a measured figure. The group `figure` is the figure, if it is not the whole match."""
 SHARE = re.compile(

@@ -166,6 +166,15 @@ def test_usual_spellings_of_a_number_pass_and_wrong_numbers_do_not(tmp_path: Pat
     assert audit_claims(file, folder) == []
 
 
+@pytest.mark.parametrize("hidden", ["~~{}~~", "<del>{}</del>", "<s>{}</s>", "<span hidden>{}</span>"])
+def test_a_number_that_readers_do_not_see_is_no_claim(page: Path, folder: Path, hidden: str) -> None:
+    write_claims(page, folder)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("190.0 ms", hidden.format("190.0 ms"), 1), encoding="utf-8")
+    (fault,) = audit_claims(page, folder)
+    assert "expected '190.0 ms' as in the record, found" in fault
+
+
 @pytest.mark.parametrize(
     "part", ["<!-- claim: chat.sequential.p95_ms -->1", "1<!-- /claim -->", r"\claim{a.b}", "<data class='claim'>"]
 )

@@ -41,6 +41,8 @@ from bankllm.evidence.unbound_numbers import find_unbound_numbers, scan, unbound
         ("10K users and a 13B model", "10K"),
         ("An F1-value of 0.71", "0.71"),
         ("accuracy of 0.935", "0.935"),
+        *((text, text) for text in ("halves the latency", "twice the throughput", "latency drops by half", "9 in 10")),
+        *((text, text) for text in ("sub-millisecond", "under a millisecond", "five nines", "1 out of 1,000")),
         ("macro-F1: .91", ".91"),
         ("| p95 (ms) | 12.3 |", "12.3"),
         ("| model | p95, ms |\n|---|---|\n| a | 12.3 |", "12.3"),
