@@ -1,5 +1,6 @@
 """CLI commands on a finished run: `bankllm verify`, `attest`, `report`, `publish` and `claims`."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -174,12 +175,13 @@ def claims(
         raise UsageError("Give only one of --write, --check and --scan.")
     faults: list[str] = []
     for file in files:
+        if scan:
+            faults += unbound_numbers.scan(file)
+            continue
         named = run_named_in(unbound_numbers.read_document(file))[0]
         folder = run_dir or (file.parent / named if named else latest_run())
         if write:
             typer.echo(f"{file}: {write_claims(file, folder)} claims written")
-        elif scan:
-            faults += unbound_numbers.scan(file)
         else:
             faults += audit_claims(file, folder)
     for fault in faults:
@@ -196,7 +198,7 @@ def latest_run() -> Path:
         raise RunError(
             f"No complete run in {output}. Make one with `bankllm run`, or name a run folder (claims: with --run)."
         )
-    return output / latest.read_text(encoding="utf-8").strip()
+    return output / os.fsdecode(latest.read_bytes()).strip()
 
 
 def require_verified(folder: Path) -> Path:

@@ -253,7 +253,7 @@ def _parts(file: Path) -> Iterator[tuple[str, str, bool]]:
         return
     try:
         cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise RunError(f"{file} is not a notebook ({error!r}). Expected JSON in the format nbformat 4.") from error
     for number, (kind, source) in enumerate(cells, start=1):
         yield f"{file}:cell {number}", source, kind == "code"

@@ -83,10 +83,10 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
         return 2
     try:
         verdict = check_run(Path(*others) if others else folder)
-    except RunError as error:
+        print(as_text(verdict, as_json="--json" in arguments), flush=True)
+    except (RunError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(as_text(verdict, as_json="--json" in arguments))
     return 0 if verdict.holds else 1
 
 

@@ -65,6 +65,7 @@ def test_a_module_beside_it_is_not_imported(run_folder: Path, tmp_path: Path) ->
     [
         (("--fast",), 2, "usage: python3 verify.pyz [RUN_DIR] [--json]"),
         (("/nowhere",), 1, "/nowhere is not a run: manifest.json is missing"),
+        (("x" * 5000,), 1, "File name too long"),
     ],
 )
 def test_wrong_usage_and_a_missing_manifest_are_reported(
