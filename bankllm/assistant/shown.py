@@ -6,11 +6,14 @@ messages again.
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.tools.standing_orders import kinds_named
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.completion import COMPLETED, only_account
-from bankllm.assistant.understanding.readers import CustomerView, Unread, account, left_out
+from bankllm.assistant.understanding.completion import only_account
+from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
 from bankllm.assistant.understanding.slots import ORDERS
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
@@ -18,6 +21,7 @@ from bankllm.vectors.namespaces import Message
 
 KEPT = frozenset(("balance", "spending", "standing_orders", "transactions"))
 """Tools whose calls are kept with a turn."""
+REGULAR = "standing_orders"
 SUBJECT = ("merchant", "category", "account_id", "direction", "without")
 DAYS = ("date_from", "date_to")
 ROWS_ONLY = frozenset(("limit", "order", "minimum_minor", "maximum_minor", "status"))
@@ -29,7 +33,7 @@ P = patterns("shown")
 WHICH = Facts("I do not know which payment you mean. Tell me the shop or person, the day, or the amount.")
 
 
-def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> list[ReadyCall | Facts]:
+def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> list[ReadyCall | Facts]:
     """Return what answers a message that only names what was shown; empty if it says anything else."""
     if P["asked_about"].fullmatch(message):
         return [WHICH]
@@ -46,9 +50,9 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> 
     if P["total"].fullmatch(message):
         return list(_totalled(message, last, turns))
     call = last[-1]
-    if call.tool in COMPLETED and (words := only_account(message, customer)):
+    if call.tool in KEPT and (words := only_account(message, customer)):
         return [ReadyCall(call.tool, {**call.arguments, **account(words, "account_id", customer, pays=True)})]
-    if call.tool == "standing_orders" and P["one"].fullmatch(message):
+    if call.tool == REGULAR and P["one"].fullmatch(message):
         return list(last)
     if call.tool not in SUMS:
         return []
@@ -56,6 +60,11 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView) -> 
     if P["same_row"].fullmatch(message):
         row = {name: value for name, value in call.arguments.items() if name not in ("per", "by")}
         return [ReadyCall("transactions", row)] if row else []
+    if same := P["same"].fullmatch(message):
+        try:
+            return [ReadyCall(call.tool, {**call.arguments, **period(same["when"], customer, today)})]
+        except (Ask, Unread):
+            return []  # it names no days
     if (way := P["way"].fullmatch(message)) and bool(way["in"]) != bool(way["out"]):
         return [ReadyCall(call.tool, {**call.arguments, "direction": "in" if way["in"] else "out"})]
     if unit := P["per"].fullmatch(message):
@@ -79,8 +88,11 @@ def compared(
     items: Sequence[ReadyCall | Question | Facts], message: str, turns: Sequence[Message]
 ) -> list[ReadyCall | Question | Facts]:
     """Return the items; the sum that a short message compares with the one before, after that one."""
+    last = next(_shown(turns), [])
     shown, sums = _sums(turns), [one for one in items if isinstance(one, ReadyCall) and one.tool in SUMS]
     short = len(message.split()) <= SHORT and P["compares"].search(message)
+    if short and sums and last and last[-1].tool == "balance" and "date_to" in sums[-1].arguments:
+        return [last[-1], ReadyCall("balance", {**last[-1].arguments, "date": sums[-1].arguments["date_to"]})]
     if not (short and shown and sums) or len(sums) < len(items) or any(one.unread for one in sums):
         return list(items)
     if len(sums) == 2 and not P["refers"].search(message):
@@ -103,7 +115,9 @@ def _shown(turns: Sequence[Message]) -> Iterator[list[ReadyCall]]:
     """Yield the calls of each turn that showed something, the newest turn first."""
     for turn in turns:
         if turn.calls:
-            yield [ReadyCall(tool, arguments) for tool, arguments in json.loads(turn.calls)]
+            calls = [ReadyCall(tool, arguments) for tool, arguments in json.loads(turn.calls)]
+            kinds = {"kinds": found} if (found := kinds_named(turn.user_message)) else {}
+            yield [replace(one, arguments={**kinds, **one.arguments}) if one.tool == REGULAR else one for one in calls]
 
 
 def _sums(turns: Sequence[Message]) -> list[ReadyCall]:

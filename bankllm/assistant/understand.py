@@ -168,7 +168,11 @@ class Understanding:
             )
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
-            if found := [] if withdrawn else of_shown(pending.message, turns, self.views.or_empty(pending.customer_id)):
+            if (
+                found := []
+                if withdrawn
+                else of_shown(pending.message, turns, self.views.or_empty(pending.customer_id), day)
+            ):
                 return [*found]
             if not turns and P["vague"].fullmatch(pending.message):
                 return []

@@ -19,7 +19,7 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.orders import CARD, with_named_card
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
+from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, by_label, day
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import REQUIRED, answered
 from bankllm.assistant.understanding.slots import P as SLOTS
@@ -93,7 +93,7 @@ def corrected(
 
 
 def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> Call | None:
-    """Return the action with another payee, account, reference or card, if the message names nothing else."""
+    """Return the action with another payee, account, day, reference or card, if the message names nothing else."""
     if waited.tool in PROTECTS and len(message.split()) <= SHORT and not asks(message):
         same = {name: value for name, value in waited.arguments.items() if name == "kind"}
         said = [match[1] or match[2] for match in CARD.finditer(message) if match[1] or match[2]]
@@ -105,6 +105,10 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
     alone = source and not ANSWERS["around_answer"].sub("", message.strip()[: source.start()])
     if source and alone and accounts_named(source[1], customer.accounts):
         return {**_transfer(waited, customer, today), "from": source[1]}
+    try:
+        return {**_transfer(waited, customer, today), "date": words} if day(words, today, future=True) else None
+    except Ask:
+        pass  # it names no day
     if note := P["reference"].fullmatch(words):
         return {**_transfer(waited, customer, today), "reference": note[1] or note[2]}
     if waited.arguments.get("payee_id") and (account := only_account(message, customer)):

@@ -62,14 +62,19 @@ def look_up(request: Request, bank: Bank) -> Facts:
     return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, private, result)
 
 
+def kinds_named(message: str) -> list[str]:
+    return [kind for kind, words in KINDS.items() if words.search(message)]
+
+
 def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:
-    """Return the orders of the kinds and of the account that the message names, or all."""
+    """Return the orders of the kinds and of the account that the message or the call names, or all."""
     orders, said = list(bank.standing_orders(request.customer_id)), request.message
-    kinds = {kind for kind, words in KINDS.items() if words.search(said)} or KINDS.keys()
+    kinds = kinds_named(said) or request.call.arguments.get("kinds", KINDS)
     held = {
         account.account_id
         for account in bank.accounts(request.customer_id)
-        if re.search(FROM_ACCOUNT.format(re.escape(account.kind)), said, re.IGNORECASE)
+        if account.account_id == request.call.arguments.get("account_id")
+        or re.search(FROM_ACCOUNT.format(re.escape(account.kind)), said, re.IGNORECASE)
     }
     own = [order for order in orders if not held or order.account_id in held]
     return [order for order in own or orders if order.kind in kinds]
