@@ -27,6 +27,16 @@ def test_the_package_runs_as_a_module() -> None:
     assert done.stdout == f"{__version__}\n"
 
 
+def test_ctrl_c_while_it_is_imported_shows_no_traceback() -> None:
+    code = (
+        "import sys\nclass Interrupts:\n def find_spec(self, name, *_):\n"
+        "  if name == 'bankllm.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\nfrom bankllm.__main__ import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

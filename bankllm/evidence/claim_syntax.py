@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 
 ID = r"(?P<id>[\w.@-]+)"
+INSIDE = r"[^>]{0,400}"
+"""Of a comment or a tag. It has a limit, so that thousands of unfinished ones are read in seconds."""
 CLAIM = re.compile(
-    rf"(?P<open><!--\s*claim:\s*{ID}(?:#(?P<part>\w+))?(?P<conditions>(?:\s+[^\s>][^>]*?)?)\s*-->)"
+    rf"(?P<open><!--\s*claim:\s*{ID}(?:#(?P<part>\w+))?(?P<conditions>(?:\s+[^\s>]{INSIDE}?)?)\s*-->)"
     r"(?P<text>(?:(?!<!--\s*claim:).)*?)(?P<close><!--\s*/claim\s*-->)",
     re.DOTALL,
 )
 HTML_CLAIM = re.compile(
-    rf"""(?P<open><data\b(?=[^>]*\bclass=["']claim["'])[^>]*\bvalue=["']{ID}(?:#(?P<part>\w+))?["'][^>]*>)"""
-    r"(?P<text>.*?)(?P<close></data\s*>)",
+    rf"""(?P<open><data\b(?={INSIDE}\bclass=["']claim["'])"""
+    rf"""{INSIDE}\bvalue=["']{ID}(?:#(?P<part>\w+))?["']{INSIDE}>)"""
+    r"(?P<text>(?:(?!<data\b).)*?)(?P<close></data\s*>)",
     re.DOTALL,
 )
 LATEX_CLAIM = re.compile(
@@ -32,10 +35,11 @@ LATEX_CLAIM = re.compile(
     re.DOTALL,
 )
 INCOMPLETE = re.compile(
-    r"<!--\s*/?claim\b.*?-->|<data\b[^>]*\bclass=[\"']claim[\"'][^>]*>|\\claim\s*(?:\[[^]=]+=[^]]*\]\s*)?\{", re.DOTALL
+    r"<!--\s*/?claim\b(?:(?!<!--).)*?-->|<data\b[^>]{0,400}\bclass=[\"']claim[\"'][^>]{0,400}>|\\claim\s*(?:\[[^]=]+=[^]]*\]\s*)?\{",
+    re.DOTALL,
 )
 """What begins or ends a claim; an error if it is outside of the claims above."""
-RUN = re.compile(r"<!--\s*claims-run:\s*(?P<run>\S+)(?P<conditions>(?:\s+[^\s>][^>]*?)?)\s*-->")
+RUN = re.compile(r"<!--\s*claims-run:\s*(?P<run>\S+)(?P<conditions>(?:\s+[^\s>][^>]{0,400}?)?)\s*-->")
 
 TEX = {
     "\\": r"\textbackslash{}",

@@ -1,9 +1,11 @@
 """Claims: written and parsed in Markdown, HTML and LaTeX."""
 
+import time
+
 import pytest
 
 from bankllm.evidence import claim_syntax
-from bankllm.evidence.claim_syntax import Token, find_tokens, parse_conditions, tex
+from bankllm.evidence.claim_syntax import INCOMPLETE, Token, find_tokens, parse_conditions, tex
 
 TEXTS = ["12.4 ms", "86.3 – 96.6 %", "3,080", "none: a < b & c > d", "p_1 #2 $3 {x} ~ ^ ≥ 4 × 5…"]
 
@@ -30,3 +32,14 @@ def test_a_condition_without_name_or_value_raises(words: str) -> None:
 def test_every_special_character_of_latex_is_escaped() -> None:
     escaped = tex("50 % & $5 #1 a_b {c} ~ ^ \\")
     assert escaped == (r"50 \% \& \$5 \#1 a\_b \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}")
+
+
+@pytest.mark.parametrize(
+    "part", ["<!-- claim: a ", "<!--claim", "<data ", "<data class='claim' value='a'>", "\\claim{a}{"]
+)
+def test_an_unfinished_claim_thousands_of_times_is_read_in_seconds(part: str) -> None:
+    text = part * 20_000
+    began = time.monotonic()
+    assert list(find_tokens(text)) == []
+    list(INCOMPLETE.finditer(text))
+    assert time.monotonic() - began < 20

@@ -74,7 +74,7 @@ def as_text(verdict: Verdict, *, as_json: bool) -> str:
 
 
 def main(folder: Path, arguments: Sequence[str]) -> int:
-    """Runs `verify.pyz`, which is in `folder`. Returns the exit code: 0 verified, 1 not verified, 2 wrong usage."""
+    """Runs `verify.pyz`, which is in `folder`. Returns the exit code: 0 verified, 1 not, 2 wrong usage, 130 Ctrl-C."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may be ASCII
     others = [argument for argument in arguments if argument != "--json"]
@@ -87,6 +87,8 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
     except (RunError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0 if verdict.holds else 1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bankllm.evidence.verification import run_checks
 from bankllm.evidence.verification.verify import verify
 from tests.support import ROOT
 from tests.support.sealed_run import sealed_run
@@ -50,6 +51,15 @@ def test_a_terminal_with_ascii_only_gets_the_verdict(run_folder: Path) -> None:
     env = {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=env)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, verify(run_folder).summary())
+
+
+def test_ctrl_c_ends_it_without_a_traceback(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_checks, "check_records", raise_interrupt)
+    assert run_checks.main(run_folder, []) == 130
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_module_beside_it_is_not_imported(run_folder: Path, tmp_path: Path) -> None:
