@@ -227,7 +227,7 @@ class Understanding:
         elif found and found.sure and names_nothing(ready, said):
             ready = [ReadyCall("knowledge", found.arguments)]
         elif found:
-            ready = told(ready, found.article, said, sure=found.sure, clear=found.clear)
+            ready = told(ready, found, said)
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))
@@ -254,7 +254,8 @@ class Understanding:
         if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
             return [{"tool": decision.intent}]  # a tool of another package
         polite = P["polite"].fullmatch(pending.message)
-        if polite and not (pending.withdrawn or (turns and turns[0].question)):
+        insult = P["insult"].fullmatch(pending.message)
+        if insult or (polite and not (pending.withdrawn or (turns and turns[0].question))):
             return [{"tool": "small_talk"}]
         if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
             last = self._orders.last_booked(pending) if "cancel" in pending.message.lower() else None

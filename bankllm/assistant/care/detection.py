@@ -19,11 +19,11 @@ FOLDER = Path(__file__).parents[2] / "data" / "care"
 HEAD = FOLDER / "head.safetensors"
 KINDS: tuple[Distress, ...] = get_args(Distress)
 LABELS = ("ordinary", *KINDS)
-POSSIBLE, THRESHOLD, SURE = 0.27, 0.69, 0.95
+POSSIBLE, THRESHOLD, SURE = 0.55, 0.69, 0.95
 """Probabilities of any distress: from the first, the reply ends with the offer of a person; from the second, a message
 gets the fixed reply; from the third also one that may mean something else, because the intent classifier recognises its
-topic or because it continues a conversation. About 5, 2 and 1 % of ordinary messages full of look-alikes reach them,
-chosen on every other message of `benchmarks/care.py`."""
+topic or because it continues a conversation. About 2.5, 2 and 0.4 % of ordinary messages full of look-alikes reach
+them, chosen on every other message of `benchmarks/care.py`."""
 BUCKETS = 8192
 """Hash buckets for words and pairs of words."""
 _NUMBER = re.compile(r"[£€$]?\d[\d.,]*k?")

@@ -9,7 +9,9 @@ from bankllm.assistant.facts import TOOLS, Facts, Request
 ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
 GOODBYE = re.compile(r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night|that'?s all)\b", re.IGNORECASE)
 INSULT = re.compile(
-    r"\b(?:useless|idiots?|stupid|dumb|rubbish|morons?|shut up|hate you|f+u+c?k\w*|sh[i1]t\w*)\b", re.IGNORECASE
+    r"\b(?:useless|idiots?|stupid|dumb|rubbish|morons?|shut up|hate (?:you|this|it)|crap|f off|wankers?|bastards?"
+    r"|f+u*c?k\w*|sh[i1]t\w*)\b",
+    re.IGNORECASE,
 )
 SORRY = "I am sorry that I was no help. Tell me in other words what you need, or say “person” to reach our team."
 NOTHING = "All right, nothing was done. What else can I do for you?"

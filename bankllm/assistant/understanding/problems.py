@@ -10,9 +10,9 @@ measures how many messages get the article of their intent.
 
 from collections.abc import Sequence
 
+from bankllm.assistant.articles import Found
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.slots import SHORT
 
 LOOK_UPS = frozenset(
@@ -37,13 +37,15 @@ BESIDE = {
 }
 """Look-up → beginnings of the topics to which its rows answer, beside the article if something is wrong."""
 DAYS = frozenset(("date", "date_from", "date_to"))
-DONE = frozenset(("cancel_transfer", "human_agent", "small_talk"))
-"""Tools whose reply is not shown beside an article."""
-TOLD = LOOK_UPS | DONE
-"""Tools that a question about the bank is mistaken for."""
+GIVES_WAY = {
+    "replace_card": ("everyday_credit_card", "getting_spare_card"),
+    "set_limit": ("contactless_limit", "transfer_limit"),
+    "transfer": ("bill_pay", "international_transfer", "payee_add", "scam_", "zelle"),
+}
+"""Acting tool → beginnings of the articles that are given instead of its question."""
 WORDS = patterns("problems")
-"""Acting tool → words without which a problem does not ask for it; `shows`: how a request for rows begins;
-`wrong`: what a problem says; `own`: words that ask for the customer's own data."""
+"""Tool → words without which a message does not ask for it; `shows`: how a request for rows begins; `wrong`: what a
+problem says; `own`: words that ask for the customer's own data; see the file for the others."""
 ACTS = {
     "replace_card": (
         "card_about_to_expire",
@@ -77,46 +79,47 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
     return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
 
 
-def told(
-    items: Sequence[ReadyCall | Question], article: str, message: str, *, sure: bool = True, clear: bool = True
-) -> list[ReadyCall | Question]:
-    """Return the items with an article that fits the message; only the article if they do not fit it.
+def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> list[ReadyCall | Question]:
+    """Return the items with the article that was found for the message; only the article if they do not fit it.
 
-    Unchanged if they act, or if the message asks for what they are. An article that is not `sure` or not `clear`
-    (`articles.Found`) needs more: a message about a problem, or a name that is none of the customer's.
+    Unchanged if they act, or if the message asks for what they are. An article that is not sure or not clear needs
+    more: a message about a problem, or a name that is none of the customer's.
     """
-    certain, wrong = sure and clear, WORDS["wrong"].search(message)
-    knowledge = ReadyCall("knowledge", {"article": article} if sure else {"article": article, "sure": False})
+    certain, wrong, own = found.sure and found.clear, WORDS["wrong"].search(message), WORDS["own"].search(message)
+    knowledge = ReadyCall("knowledge", {"article": found.article} if found.sure else found.arguments)
     if not items:
         return [knowledge] if certain and not WORDS["leaves"].search(message) else []
-    item, words, own = items[0], WORDS.get(items[0].tool), WORDS["own"].search(message)
-    tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
+    if certain and WORDS["unserved"].match(message) and all(item.tool in LOOK_UPS for item in items):
+        return [knowledge]
+    item, words = items[0], WORDS.get(items[0].tool)
+    asked = bool(words and words.search(message))
     unread = all(isinstance(each, ReadyCall) and each.unread for each in items)
-    if (len(items) > 1 and not unread) or not _guessed(item, article):
+    if len(items) > 1 and not unread:
         return list(items)
-    if item.tool in DONE:
-        enough = certain or (item.tool == "cancel_transfer" and (clear or wrong))
-        return [knowledge] if enough and not (words and words.search(message)) else list(items)
-    if not certain and (own or not (clear or wrong or unread)):
+    if item.tool not in LOOK_UPS or item.tool in ("human_agent", "small_talk"):
+        enough = certain or (item.tool == "cancel_transfer" and (found.clear or wrong))
+        return [knowledge] if enough and not asked and _is_guess(item, found) else list(items)
+    enough = certain or (not own and (found.clear or wrong or unread))
+    tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
+    guessed = certain and words and not asked
+    if not (enough and (tells or guessed or (unread and found.clear))):
         return list(items)
-    if not tells and not (unread and clear):
-        return list(items)
-    if isinstance(item, Question) or unread:
+    if isinstance(item, Question) or unread or guessed:
         return [knowledge]
     named = item.arguments.keys() - UNNAMED - DAYS
-    if named or (words.search(message) if words else own) or item.tool in BESIDE:
+    beside = item.tool in BESIDE and not WORDS["general"].search(message)
+    if named or asked or beside or (own and not words and not wrong):
         return [item, knowledge] if certain or (wrong and not named) else list(items)
     return [knowledge]
 
 
-def _guessed(item: ReadyCall | Question, article: str) -> bool:
-    """Whether questions and reports about the bank are mistaken for what this is."""
-    if item.tool in TOLD or isinstance(item, ReadyCall):
-        return item.tool in TOLD
+def _is_guess(item: ReadyCall | Question, found: Found) -> bool:
+    """Whether questions and reports about the bank are mistaken for this act, hand-over or small talk."""
+    if isinstance(item, ReadyCall):
+        return item.tool in WORDS or item.tool in LOOK_UPS
     if item.slot == "kind":
-        return article == "compromised_card"
-    strange = item.slot == "card" and "card" in item.call and not fitting(item.call["card"], item.options)
-    return item.tool == "replace_card" and strange
+        return found.article == "compromised_card"
+    return item.tool in WORDS or found.article.startswith(GIVES_WAY.get(item.tool, ("\0",)))
 
 
 def names_shop(items: Sequence[ReadyCall | Question | Facts], message: str) -> bool:

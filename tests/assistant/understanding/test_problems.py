@@ -2,6 +2,7 @@
 
 import pytest
 
+from bankllm.assistant.articles import Found
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding.problems import on_topic, told
 
@@ -67,12 +68,21 @@ def test_several_wishes_keep_their_own_article() -> None:
             "order me a new credit card",
         ),
         (ReadyCall("cancel_transfer"), "direct_debit_cancel", "can you cancel the O2 debit coming on Monday"),
+        (ReadyCall("cancel_transfer"), "subscription_block", "stop the recurring payment to a shop"),
+        (ReadyCall("freeze_card", {"card_id": "C1"}), "card_controls", "disable online payments on my card"),
+        (ReadyCall("unfreeze_card", {"card_id": "C1"}), "declined_card_payment", "my card was knocked back, why"),
+        (ReadyCall("transactions", {"category": "rent"}), "standing_order_change_cancel", "raise my rent order to 790"),
+        (ReadyCall("standing_orders"), "standing_order_setup", "what is a standing order"),
+        (ReadyCall("balance", {"date": "2026-01-01"}), "branch_opening_hours", "are you open on new year's day"),
+        (Question("transfer", "amount", "How much?"), "bill_pay", "pay my electricity bill"),
     ],
 )
 def test_a_clear_article_takes_the_place_of_what_the_message_does_not_ask_for(
     item: ReadyCall | Question, article: str, message: str
 ) -> None:
-    assert told([item], article, message) == [ReadyCall("knowledge", {"article": article})]
+    assert told([item], Found(article, sure=True, clear=True), message) == [
+        ReadyCall("knowledge", {"article": article})
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +92,7 @@ def test_a_clear_article_takes_the_place_of_what_the_message_does_not_ask_for(
         (ReadyCall("standing_orders"), "direct_debit_cancel", "cancel direct debit gym", True),
         (ReadyCall("cancel_transfer"), "wrong_account_paid", "cancel it, I paid the wrong account", False),
         (ReadyCall("human_agent"), "complaint_make", "I want to talk to somebody about my complaint", False),
+        (ReadyCall("freeze_card", {"card_id": "C1"}), "card_controls", "freeze my card, no online payments", False),
         (ReadyCall("transfer", {"payee_id": "P1"}), "transfer_timing", "how long until you send it", False),
         (ReadyCall("transactions"), "pending_card_payment", "show my pending payments", False),
     ],
@@ -90,12 +101,13 @@ def test_a_clear_article_stands_beside_rows_and_replaces_no_act(
     item: ReadyCall, article: str, message: str, beside: bool
 ) -> None:
     knowledge = [ReadyCall("knowledge", {"article": article})] if beside else []
-    assert told([item], article, message) == [item, *knowledge]
+    assert told([item], Found(article, sure=True, clear=True), message) == [item, *knowledge]
 
 
 def test_an_abstention_gets_the_clear_article_unless_the_customer_wants_nothing() -> None:
-    assert told([], "text_code_missing", "not receiving the sms code")
-    assert not told([], "credit_limit_change", "I changed my mind about raising the limit")
+    assert told([], Found("text_code_missing", sure=True, clear=True), "not receiving the sms code")
+    raised = Found("credit_limit_change", sure=True, clear=True)
+    assert not told([], raised, "I changed my mind about raising the limit")
 
 
 @pytest.mark.parametrize(
@@ -113,4 +125,4 @@ def test_one_of_two_similar_articles_needs_a_problem(
     item: ReadyCall, clear: bool, message: str, replaced: bool
 ) -> None:
     article = ReadyCall("knowledge", {"article": "app_crashes", "sure": False})
-    assert told([item], "app_crashes", message, sure=False, clear=clear) == ([article] if replaced else [item])
+    assert told([item], Found("app_crashes", sure=False, clear=clear), message) == ([article] if replaced else [item])
