@@ -15,13 +15,12 @@ import logging
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from bankllm.assistant.bank.knowledge import Article, load_knowledge
+from bankllm.assistant.bank.knowledge import Article, Found, load_knowledge
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.understanding import FOLDER
 from bankllm.datasets import teller77
@@ -50,20 +49,6 @@ UNSURE = 0.5
 LEAD = (-0.12, 0.0875)
 """How much nearer than the classifier's topic another article may be, from the log odds of the confidence: a logistic
 regression on half of Banking77's test set and on the 446 article questions."""
-
-
-class Found(NamedTuple):
-    article: str
-    """The id."""
-    sure: bool
-    """Whether about nine of ten such articles are right."""
-    clear: bool = False
-    """Whether it fits by `CLEARLY`."""
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of a call of the tool `knowledge`."""
-        return {"article": self.article, "sure": self.sure}
 
 
 class ArticleSearch:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -18,6 +19,20 @@ class Article:
     """Ways in which customers ask for it, as texts for a search. No article answers those of `out_of_scope`."""
     plain: tuple[str, ...] = ()
     """The shortest ways of asking."""
+
+
+class Found(NamedTuple):
+    article: str
+    """The id."""
+    sure: bool
+    """Whether about nine of ten such articles are right."""
+    clear: bool = False
+    """Whether it fits by `articles.CLEARLY`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a call of the tool `knowledge`."""
+        return {"article": self.article, "sure": self.sure}
 
 
 @cache

@@ -10,7 +10,7 @@ measures how many messages get the article of their intent.
 
 from collections.abc import Sequence
 
-from bankllm.assistant.articles import Found
+from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.slots import SHORT

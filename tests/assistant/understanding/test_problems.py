@@ -2,7 +2,7 @@
 
 import pytest
 
-from bankllm.assistant.articles import Found
+from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding.problems import on_topic, told
 
