@@ -85,24 +85,36 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
 
 
 def compared(
-    items: Sequence[ReadyCall | Question | Facts], message: str, turns: Sequence[Message]
+    items: Sequence[ReadyCall | Question | Facts], message: str, turns: Sequence[Message], today: date
 ) -> list[ReadyCall | Question | Facts]:
     """Return the items; the sum that a short message compares with the one before, after that one."""
     last = next(_shown(turns), [])
     shown, sums = _sums(turns), [one for one in items if isinstance(one, ReadyCall) and one.tool in SUMS]
-    short = len(message.split()) <= SHORT and P["compares"].search(message)
+    short = len(message.split()) <= SHORT
+    if len(items) == len(sums) == 1 and (two := P["between"].search(message)):
+        try:
+            days = [period(words, CustomerView(), today) for words in two.groups()]
+        except (Ask, Unread):
+            return list(items)  # it names no two periods
+        return [ReadyCall("spending", {**_about(sums[0], shown if short else ()), **each}) for each in days]
+    short = bool(short and P["compares"].search(message))
     if short and sums and last and last[-1].tool == "balance" and "date_to" in sums[-1].arguments:
         return [last[-1], ReadyCall("balance", {**last[-1].arguments, "date": sums[-1].arguments["date_to"]})]
     if not (short and shown and sums) or len(sums) < len(items) or any(one.unread for one in sums):
         return list(items)
     if len(sums) == 2 and not P["refers"].search(message):
         return list(items)
-    subject = {name: value for name, value in shown[0].arguments.items() if name in SUBJECT}
-    own = {name: value for name, value in sums[-1].arguments.items() if name not in ROWS_ONLY}
-    new = ReadyCall("spending", own if own.keys() & {"merchant", "category"} else {**own, **subject})
+    new = ReadyCall("spending", _about(sums[-1], shown))
     if new.arguments == shown[0].arguments:
         return list(shown[:2])
     return [shown[0], new]
+
+
+def _about(call: ReadyCall, shown: Sequence[ReadyCall]) -> dict[str, object]:
+    """Return the arguments of a sum; one of no merchant or category is about what the sum shown last is about."""
+    own = {name: value for name, value in call.arguments.items() if name not in ROWS_ONLY}
+    subject = {name: value for one in shown[:1] for name, value in one.arguments.items() if name in SUBJECT}
+    return own if own.keys() & {"merchant", "category"} else {**own, **subject}
 
 
 def dumped(calls: Sequence[tuple[str, object]]) -> str:
@@ -126,8 +138,13 @@ def _sums(turns: Sequence[Message]) -> list[ReadyCall]:
     for calls in _shown(turns):
         if any(call.tool not in SUMS or call.arguments.keys() & ROWS_ONLY for call in calls):
             break
-        found += [ReadyCall("spending", call.arguments) for call in reversed(calls)]
+        found += [ReadyCall("spending", _plain(call)) for call in reversed(calls)]
     return _different(found)
+
+
+def _plain(call: ReadyCall) -> dict[str, object]:
+    """Return the arguments without the direction that a sum has anyway."""
+    return {name: value for name, value in call.arguments.items() if (name, value) != ("direction", "out")}
 
 
 def _different(calls: Sequence[ReadyCall]) -> list[ReadyCall]:

@@ -42,6 +42,7 @@ from bankllm.assistant.waiting import (
     Item,
     answer_and_ask,
     answering,
+    cannot,
     corrected,
     from_there,
     in_same_account,
@@ -124,6 +125,9 @@ class Understanding:
             )  # a second try finds nothing that waits
         if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
             return [changed]
+        if waited and (why := cannot(waited, pending.message)):
+            pending.withdrawn = None
+            return [Facts(why), ReadyCall(waited.tool, waited.arguments)]
         items = self._understood(pending, encode)
         if pending.withdrawn and only_asks(pending.withdrawn, pending.message, items):
             withdrawn, pending.withdrawn = pending.withdrawn, None
@@ -192,7 +196,7 @@ class Understanding:
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
-        items = compared(items, pending.message, turns)
+        items = compared(items, pending.message, turns, day)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         talk = [dict(call) for call in calls] == [{"tool": "small_talk"}] and not P["polite"].fullmatch(pending.message)
         if question and question.tool in PLANS and talk and not declined:

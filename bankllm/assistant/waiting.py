@@ -18,7 +18,7 @@ from bankllm.assistant.tools.standing_orders import REGULAR
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.orders import CARD, with_named_card
+from bankllm.assistant.understanding.orders import CARD, IMPOSSIBLE, POSSIBLE, with_named_card
 from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, by_label, day
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import REQUIRED, answered
@@ -58,6 +58,13 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
 
 def asks_if_done(message: str) -> bool:
     return P["done"].search(message) is not None
+
+
+def cannot(waited: Proposal, message: str) -> str:
+    """Return why the transfer that waits cannot be done as a short message wants it ("every month")."""
+    wanted = (what for what, words in IMPOSSIBLE.items() if words.search(message))
+    what = next(wanted, "") if waited.tool == "transfer" and len(message.split()) <= SHORT else ""
+    return f"I cannot {what}. {POSSIBLE}" if what else ""
 
 
 def other_option(
@@ -113,7 +120,11 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
         return {**_transfer(waited, customer, today), "reference": note[1] or note[2]}
     if waited.arguments.get("payee_id") and (account := only_account(message, customer)):
         return {**_transfer(waited, customer, today), "from": account}
+    if P["once"].fullmatch(message):
+        return _transfer(waited, customer, today)
     to = fitting(words, by_label(customer.payees), typos=False)
+    if not to and (purpose := P["purpose"].fullmatch(message)):
+        return {**_transfer(waited, customer, today), "reference": purpose[1]}
     return {**_transfer(waited, customer, today), "to": to[0]} if len(to) == 1 else None
 
 

@@ -25,7 +25,7 @@ RANKED = 3
 """Names in a ranking, if the customer names no number."""
 DIFFERENCE = re.compile(
     r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|differ\w*|compared?|versus|vs|than|change[ds]?|"
-    r"by how much|per ?cent\w*)\b",
+    r"by how much|up or down|per ?cent\w*)\b",
     re.IGNORECASE,
 )
 """Words of a customer who compares two sums."""
@@ -119,7 +119,12 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         return None
     message, currency = answers[0][0].message, totals[0].currency
     differ = {name for one in asked for name in one if any(one[name] != other.get(name) for other in asked)}
-    if len(asked) == 2 and differ == {"direction"} and (DIFFERENCE.search(message) or LEFT.search(message)):
+    if (
+        len(asked) == 2
+        and {one.get("direction") for one in asked} > {"in"}
+        and differ == {"direction"}
+        and (DIFFERENCE.search(message) or LEFT.search(message))
+    ):
         gained = sum(
             total.amount_minor * (1 if one.get("direction") == "in" else -1)
             for one, total in zip(asked, totals, strict=True)
