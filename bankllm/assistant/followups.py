@@ -21,7 +21,8 @@ _REFERS = re.compile(
 )
 """Words that refer to an earlier message, or correct it."""
 _FRAGMENT = re.compile(
-    rf"{_OPENING}(?:how (?:much|many) )?(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b",
+    rf"{_OPENING}(?:how (?:much|many) )?(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b"
+    r"|^\W*how (?:much|many)(?: (?:is|was) (?:it|that))? (?:a|per|each|every) \w+\W*$",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"^\W*(?:who|what|when|where|which|why|how|is|are|can|could|do|does|did|will)\b", re.IGNORECASE)

@@ -11,7 +11,7 @@ from datetime import date
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.tools.standing_orders import kinds_named
-from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.completion import only_account
 from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
 from bankllm.assistant.understanding.slots import ORDERS
@@ -27,6 +27,7 @@ DAYS = ("date_from", "date_to")
 ROWS_ONLY = frozenset(("limit", "order", "minimum_minor", "maximum_minor", "status"))
 """Arguments of a list of which there is no sum."""
 NUMBERS = {"both": 2, "two": 2, "three": 3, "four": 4, "five": 5}
+WEEK = 7
 SHORT = 9
 """Words of a message that may compare its figure with the one before."""
 P = patterns("shown")
@@ -52,8 +53,18 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     call = last[-1]
     if call.tool in KEPT and (words := only_account(message, customer)):
         return [ReadyCall(call.tool, {**call.arguments, **account(words, "account_id", customer, pays=True)})]
+    if call.tool == "balance" and P["now"].fullmatch(message):
+        return [ReadyCall("balance", {name: value for name, value in call.arguments.items() if name != "date"})]
+    without = FIGURES["without"].search(message)
+    only_without = without and P["fillers"].fullmatch(message[: without.start()] + message[without.end() :])
     if call.tool == REGULAR and P["one"].fullmatch(message):
         return list(last)
+    if call.tool == REGULAR and only_without:
+        return [Facts(WORDS["beyond_replies"]["except"])]
+    if call.tool == REGULAR and "date_from" in call.arguments and P["next"].fullmatch(message):
+        first, end = (date.fromisoformat(call.arguments[name]) for name in DAYS)
+        coming = period("next week" if (end - first).days < WEEK else "next month", customer, today, future=True)
+        return [ReadyCall(REGULAR, {**call.arguments, **coming})]
     if call.tool not in SUMS:
         return []
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
@@ -75,8 +86,7 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     if one := P["one"].fullmatch(message):
         order = next(name for name, words in ORDERS.items() if words.match(one["which"]))
         return [ReadyCall("transactions", {**kept, "order": order, "limit": 2 if one["second"] else 1})]
-    without = FIGURES["without"].search(message)
-    if without and P["fillers"].fullmatch(message[: without.start()] + message[without.end() :]):
+    if without and only_without:
         try:
             return [ReadyCall(call.tool, {**call.arguments, **left_out(without["words"], customer)})]
         except Unread as error:

@@ -24,7 +24,7 @@ SUMMED = {
 RANKED = 3
 """Names in a ranking, if the customer names no number."""
 DIFFERENCE = re.compile(
-    r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|differ\w*|compared?|versus|vs|than|change[ds]?|"
+    r"\b(?:more|less|(?:dear|pric|cheap|high|low|bigg)i?er|diff\w*|compared?|versus|vs|than|change[ds]?|"
     r"by how much|up or down|per ?cent\w*)\b",
     re.IGNORECASE,
 )
