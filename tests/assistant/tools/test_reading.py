@@ -442,7 +442,13 @@ def test_the_names_with_the_largest_sums(bank: SQLiteBank, arguments: dict[str, 
             {"category": "coffee", **OCTOBER},
             "Together that is £143.75 in 13 payments.",
         ),
-        ("more in or out", {"direction": "in", **OCTOBER}, {"direction": "out", **OCTOBER}, None),
+        (
+            "more in or out",
+            {"direction": "in", **OCTOBER},
+            {"direction": "out", **OCTOBER},
+            "That is £487.89 more in than out.",
+        ),
+        ("more in or out", {"direction": "out", **OCTOBER}, OCTOBER, None),
     ],
 )
 def test_the_difference_of_two_sums(
