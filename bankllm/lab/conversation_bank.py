@@ -205,7 +205,7 @@ def faults(expect: Expect, answer: TurnAnswer, db: sqlite3.Connection) -> list[s
     used, call_faults = _match_calls(expect, answer.calls)
     found += call_faults + _pending_faults(expect, answer)
     for sql in (*expect.money, *expect.figures, *expect.not_money):
-        amount, currency, *_ = (*(db.execute(sql, used).fetchone() or (0,)), "GBP")
+        amount, currency = [*(db.execute(sql, used).fetchone() or (0,)), "GBP"][:2]
         digits = MINOR_DIGITS.get(currency, 2)
         money = f"{abs(amount or 0) / 10**digits:,.{digits}f}"  # as a reply writes it: 1,204.50
         said = re.search(rf"(?<![\d,.]){re.escape(money)}(?![\d]|[.,]\d)", answer.text) is not None
