@@ -22,8 +22,8 @@ import torch
 from bankllm.datasets.tellerchat import Understand, Word, load
 from bankllm.model import base_models
 from bankllm.model.denormals import flush_denormals
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model.fine_tune import fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.token_rows import task_of
 
 VALIDATION = 48

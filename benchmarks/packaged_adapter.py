@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 
 from bankllm.datasets.tellerchat import Understand, Word, load
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model.fine_tune import fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.token_rows import Example
 
 EXAMPLES = {Understand: (5885, 8956), Word: (1475, 1930)}

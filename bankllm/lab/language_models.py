@@ -11,9 +11,9 @@ from bankllm.errors import NotMeasured
 from bankllm.model import generation, smollm2
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.profiles import Profile
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model import evaluate_adapter
 from bankllm.training.language_model.fine_tune import fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
 from bankllm.util.sampling import subset
 

@@ -85,8 +85,8 @@ def train(
 
 def _fine_tune(sources: list[str], fields: dict[str, Any], output: Path, checkpoint: Path | None) -> None:
     from bankllm.datasets.tellerchat import Understand, Word, load, read
+    from bankllm.training.config import LanguageModelConfig
     from bankllm.training.language_model.fine_tune import fine_tune
-    from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 
     config = LanguageModelConfig.model_validate(fields)
     examples: list[Understand | Word] = []

@@ -1,12 +1,10 @@
-"""The settings of a training run, and the protocol of a training method.
+"""The settings of a classifier's and a language model's training, and the protocol of a training method.
 
     TrainConfig(method="lora", rank=8, epochs=2)
 
-The defaults were chosen on validation texts of Banking77; `study.csv` lists the compared candidates.
+The defaults of `TrainConfig` were chosen on validation texts of Banking77; `study.csv` lists the compared candidates.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
@@ -29,23 +27,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@contextmanager
-def explain(documentation: str) -> Iterator[None]:
-    """Replace pydantic's error about a configuration by a `UsageError` that names each faulty field."""
-    try:
-        yield
-    except ValidationError as error:
-        unknown = {"extra_forbidden": "there is no such field"}
-        faults = [f"{'.'.join(map(str, e['loc']))}: {unknown.get(e['type'], e['msg'])}" for e in error.errors()]
-        raise UsageError(
-            f"The training configuration is invalid: {'; '.join(faults)}. {documentation} documents each field."
-        ) from None
-
-
-class TrainConfig(BaseModel):
-    """All settings of a training run. An invalid value raises `UsageError`."""
+class _Explained(BaseModel):
+    """Settings that raise `UsageError`, with the name of each faulty field, in place of pydantic's error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            unknown = {"extra_forbidden": "there is no such field"}
+            faults = [f"{'.'.join(map(str, e['loc']))}: {unknown.get(e['type'], e['msg'])}" for e in error.errors()]
+            raise UsageError(
+                f"The training configuration is invalid: {'; '.join(faults)}. bankllm/training/config.py documents "
+                "each field."
+            ) from None
+
+
+class TrainConfig(_Explained):
+    """All settings of a training run. An invalid value raises `UsageError`."""
 
     method: str = "lora"
     """A name in `methods.METHODS`."""
@@ -116,14 +118,56 @@ class TrainConfig(BaseModel):
         named = name in ("minilm", base_models.MINILM_ID)
         return str(Path(name).absolute()) if not named and Path(name).is_dir() else name
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        with explain("bankllm/training/config.py"):
-            config = handler(values)
-        if METHODS.get(config.method).ranked and config.rank == 0:
-            raise UsageError(f"{config.method} needs a rank of 1 or more, got 0. Set rank, or set method to probe.")
-        return config
+    @model_validator(mode="after")
+    def _check_rank(self) -> Self:
+        if METHODS.get(self.method).ranked and self.rank == 0:
+            raise UsageError(f"{self.method} needs a rank of 1 or more, got 0. Set rank, or set method to probe.")
+        return self
+
+
+class LanguageModelConfig(_Explained):
+    """All settings of a fine-tuning. An invalid value raises `UsageError`."""
+
+    method: Literal["lora", "qlora"] = "lora"
+    """`qlora` loads the base model in 4 bits."""
+    base_model: str = "smollm2"
+    """A causal language model, as `base_models.resolve` accepts it."""
+    start: Path | None = None
+    """Folder of an adapter of the same rank that the training continues; None: a new adapter."""
+    average: bool = False
+    """Whether the result is the mean of the weights of `start` and of those after the training, which forgets less
+    than the latter (Wortsman et al., Robust fine-tuning of zero-shot models, 2022)."""
+    rank: int = Field(8, ge=1, le=256)
+    """Rank r of the LoRA matrices beside every linear layer except the output layer."""
+    alpha: int | None = Field(None, gt=0)
+    """Numerator of LoRA's scale alpha / rank. None means 2 × rank."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Highest learning rate: it rises linearly in the first 3 % of the steps, then falls linearly to 0."""
+    epochs: int = Field(2, ge=1)
+    max_steps: int | None = Field(None, gt=0)
+    """Number of gradient steps after which the training ends, also within an epoch; None: after `epochs`."""
+    batch_size: int = Field(16, ge=1)
+    """Examples per step."""
+    max_length: int = Field(512, ge=16)
+    """Maximum tokens per example. Longer examples are left out and counted."""
+    seed: int = Field(0, ge=0)
+    """Random seed of the adapter and of the order of the examples."""
+
+    @property
+    def scale(self) -> int:
+        return 2 * self.rank if self.alpha is None else self.alpha
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """The settings with the published name of the base model and without the folder `start`: no local path."""
+        name = base_models.resolve(self.base_model).name
+        return {**self.model_dump(mode="json", exclude={"start"}), "base_model": name}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.average and self.start is None:
+            raise UsageError("average=true needs the adapter to average with. Set start to its folder.")
+        return self
 
 
 POOLER = "pooler"

@@ -22,7 +22,7 @@ from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
 from bankllm.model.generation import check_base
 from bankllm.training.artifact_records import host
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import ROUTED, UNDERSTAND, WORD, Metrics, by_phenomenon
 from bankllm.training.language_model.token_rows import Example
 from bankllm.training.model_card import claim

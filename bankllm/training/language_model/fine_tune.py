@@ -23,9 +23,9 @@ from bankllm.model.denormals import flush_denormals
 from bankllm.model.generation.streams import chat_tokenizer
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.torch_classifier import load_body
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model import adapter_folder, lora_linear, prefix_tree
 from bankllm.training.language_model.checkpoints import Checkpoints
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.head_loss import head_loss
 from bankllm.training.language_model.token_rows import Example, TokenRow, check_examples, token_rows
 from bankllm.training.memory import PeakMemory

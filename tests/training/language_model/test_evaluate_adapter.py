@@ -10,9 +10,9 @@ from bankllm.errors import ModelError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
 from bankllm.model import generation
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model.evaluate_adapter import evaluate
 from bankllm.training.language_model.fine_tune import fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from tests.support import Cli
 
 

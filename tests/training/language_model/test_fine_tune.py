@@ -11,9 +11,9 @@ from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import DataError, ModelError, RunError, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model import fine_tune as module
 from bankllm.training.language_model.fine_tune import FineTuned, fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from bankllm.model.generation.merged_export import export_merged
 from bankllm.model.generation.streams import chat_tokenizer
 from bankllm.model.generation.transformers_engine import TransformersEngine
 from bankllm.settings import Settings
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model.fine_tune import fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.parity import generated, greedy, parity_rows
 from tests.support import Cli
 

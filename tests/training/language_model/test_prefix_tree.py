@@ -10,9 +10,9 @@ from torch.nn import functional
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.model import base_models
 from bankllm.model.torch_classifier import load_tokenizer
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model import lora_linear, prefix_tree
 from bankllm.training.language_model.fine_tune import adapted
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.head_loss import head_loss
 from bankllm.training.language_model.token_rows import token_rows
 

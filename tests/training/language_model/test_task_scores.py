@@ -7,9 +7,9 @@ import pytest
 
 from bankllm.datasets.tellerchat import Understand, Word, load
 from bankllm.evidence.verification.verify import verify
+from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model.adapter_folder import add_outputs
 from bankllm.training.language_model.fine_tune import fine_tune
-from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import by_phenomenon, understand_rows, word_rows
 from bankllm.training.language_model.token_rows import task_of
 
