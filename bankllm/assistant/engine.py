@@ -35,9 +35,9 @@ from bankllm.model.artifact import Classifier
 from bankllm.settings import Settings, get_settings
 from bankllm.util.redaction import mask
 from bankllm.util.text import random_id
-from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import VectorService, open_service
+from bankllm.vectors.sqlite.deletion import AskedBy, Receipt
 
 MAX_PASS, MAX_WAITING = 8, 256
 """Texts per encoder pass, and texts that wait for one. Larger passes do not increase the texts per second, of which a

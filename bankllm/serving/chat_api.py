@@ -16,7 +16,7 @@ from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, encoded, event
-from bankllm.vectors.receipts import Receipt
+from bankllm.vectors.sqlite.deletion import Receipt
 
 CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
 

@@ -23,7 +23,6 @@ from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.passages import embed_texts, query_parts
-from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import (
     COLLECTION,
     Match,
@@ -35,6 +34,7 @@ from bankllm.vectors.rows import (
     check_text,
     expiry,
 )
+from bankllm.vectors.sqlite.deletion import AskedBy, Receipt
 from bankllm.vectors.sqlite.store import SQLiteStore
 
 COMMIT_CHUNKS = 512

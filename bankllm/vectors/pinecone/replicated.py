@@ -20,8 +20,8 @@ from bankllm.vectors.fusion import DEPTH
 from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
-from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match, Query, Row
+from bankllm.vectors.sqlite.deletion import AskedBy, Receipt
 
 logger = logging.getLogger(__name__)
 

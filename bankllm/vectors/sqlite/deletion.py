@@ -1,16 +1,20 @@
-"""Delete rows and write the receipt in the same transaction. The receipts of a file form a hash chain."""
+"""Delete rows and write the receipt in the same transaction. The receipts of a file form a hash chain.
+
+A receipt says what was asked, which rows were deleted when, and the state of each place that held them. It contains
+ids, but no text and no digest of one: a collection's ids are digests, so they are only counted.
+"""
 
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from bankllm.util.hash_chain import check, parse, verify
+from bankllm.util.hash_chain import Link, check, parse, verify
 from bankllm.util.sqlite import append_link, chain_of
-from bankllm.vectors.receipts import AskedBy, Receipt, places
+from bankllm.vectors.embedder import TTL_S
 from bankllm.vectors.rows import COLLECTION
 from bankllm.vectors.sqlite.file import existing
 
@@ -19,6 +23,57 @@ _QUEUE = """INSERT INTO outbox (namespace, id, known, queued_at)
     ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL,
     queued_at = CASE WHEN pushed_at IS NULL THEN queued_at ELSE excluded.queued_at END, pushed_at = NULL"""
 _AMONG = "namespace = ?1 AND id IN (SELECT value FROM json_each(?2))"
+AskedBy = Literal["api", "cli", "library"]
+
+
+@dataclass(frozen=True)
+class Place:
+    name: str
+    state: Literal["cleared", "cleared_later", "out_of_reach"]
+    detail: str
+    until: str | None = None
+    """Latest time at which a place is cleared (ISO 8601, UTC); null if `detail` names an event."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    namespace: str
+    """The customer's id, or `collection` and the collection's name."""
+    asked: Literal["all", "ids"]
+    asked_by: AskedBy
+    committed_at: str
+    """Time of the transaction that deleted the rows and wrote this receipt (ISO 8601, UTC, this machine's clock)."""
+    deleted: int
+    """Number of rows deleted from the file."""
+    deleted_ids: list[str] | None
+    """Ids of these rows; null for a collection."""
+    unknown_ids: int
+    """Number of ids in the request that the file did not contain."""
+    outbox: list[int]
+    """Numbers of the entries that delete the rows from Pinecone."""
+    places: list[Place]
+    chain: Link
+    """Number and hash of the receipt in the chain of all receipts of the file."""
+
+
+def places(at: datetime, *, wal: bool, replicated: bool) -> list[Place]:
+    """List the places that held rows which were deleted at the time `at`."""
+    until = (at + timedelta(seconds=TTL_S)).isoformat()
+    found = [
+        Place("rows", "cleared", "The bytes of texts, metadata and vectors are overwritten."),
+        Place("this_process", "cleared", "The process that deleted the rows dropped its vectors and words."),
+        Place(
+            "other_processes", "cleared_later", "Running servers drop the vectors and words they hold in memory.", until
+        ),
+        Place("unused_pages", "cleared_later", "Copies of moved rows: when the store is closed or compacted."),
+    ]
+    if wal:
+        log = "The write-ahead log: when no other process reads the state before the deletion."
+        found.append(Place("write_ahead_log", "cleared_later", log))
+    if replicated:
+        found.append(Place("pinecone", "out_of_reach", "Until Pinecone has accepted the entries in `outbox`."))
+        found.append(Place("other_machines", "out_of_reach", "Rows that other machines wrote remain in their files."))
+    return [*found, Place("backups", "out_of_reach", "Copies of the file, and disk blocks that it no longer uses.")]
 
 
 def delete_rows(
@@ -37,18 +92,19 @@ def delete_rows(
         if ids is None:  # its entry replaces the others, so that it precedes those of rows written later
             db.execute("DELETE FROM outbox WHERE namespace = ? AND id <> ''", (namespace,))
     at = datetime.now(UTC)
-    return _append(
-        db,
-        namespace=namespace,
-        asked="all" if ids is None else "ids",
-        asked_by=asked_by,
-        committed_at=at.isoformat(timespec="microseconds"),
-        deleted=len(deleted),
-        deleted_ids=None if namespace.startswith(COLLECTION) else deleted,
-        unknown_ids=0 if ids is None else len(keys) - len(deleted),
-        outbox=_column(db, f"SELECT seq FROM outbox WHERE {_AMONG}", *among),
-        places=places(at, wal=wal, replicated=replicated),
-    )
+    fields: dict[str, Any] = {
+        "namespace": namespace,
+        "asked": "all" if ids is None else "ids",
+        "asked_by": asked_by,
+        "committed_at": at.isoformat(timespec="microseconds"),
+        "deleted": len(deleted),
+        "deleted_ids": None if namespace.startswith(COLLECTION) else deleted,
+        "unknown_ids": 0 if ids is None else len(keys) - len(deleted),
+        "outbox": _column(db, f"SELECT seq FROM outbox WHERE {_AMONG}", *among),
+        "places": places(at, wal=wal, replicated=replicated),
+    }
+    body = fields | {"places": [asdict(place) for place in fields["places"]]}
+    return Receipt(**fields, chain=append_link(db, "receipts", body))
 
 
 class CheckedReceipt(NamedTuple):
@@ -73,11 +129,6 @@ def check_receipt(path: Path, text: str) -> CheckedReceipt:
         entries_left = "SELECT count(*) FROM outbox WHERE pushed_at IS NULL AND seq IN (SELECT value FROM json_each(?))"
         (waiting,) = _column(db, entries_left, json.dumps(receipt["outbox"]))
     return CheckedReceipt(receipt, len(entries), waiting, restored)
-
-
-def _append(db: sqlite3.Connection, **fields: Any) -> Receipt:
-    body = fields | {"places": [asdict(place) for place in fields["places"]]}
-    return Receipt(**fields, chain=append_link(db, "receipts", body))
 
 
 def _column(db: sqlite3.Connection, sql: str, *values: object) -> list[Any]:

@@ -16,11 +16,10 @@ import numpy as np
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.vectors.fusion import Mode
-from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match, Query, Row, check_id, check_namespace, check_top_k, checked, unit_vectors
 from bankllm.vectors.sqlite.clock import Clock
 from bankllm.vectors.sqlite.connection import SharedConnection
-from bankllm.vectors.sqlite.deletion import delete_rows
+from bankllm.vectors.sqlite.deletion import AskedBy, Receipt, delete_rows
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrices import Matrices

@@ -16,10 +16,9 @@ from bankllm.errors import ChainBroken, StoreError, UsageError
 from bankllm.util.hash_chain import parse, verify
 from bankllm.vectors.embedder import TTL_S
 from bankllm.vectors.namespaces import Message
-from bankllm.vectors.receipts import Receipt
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import open_service
-from bankllm.vectors.sqlite.deletion import CheckedReceipt, check_receipt
+from bankllm.vectors.sqlite.deletion import CheckedReceipt, Receipt, check_receipt
 from bankllm.vectors.sqlite.maintenance import back_up
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import fake_embedder
