@@ -48,7 +48,7 @@ def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
 def reindex(store: StoreOption = Path("bankllm-memory.sqlite"), base_model: BaseModelOption = "minilm") -> None:
     """Re-embed all texts with another model. Other processes can use the file."""
     from bankllm.vectors.embedder import Embedder
-    from bankllm.vectors.sqlite.reindex import reindex as reindex_file
+    from bankllm.vectors.sqlite.maintenance import reindex as reindex_file
 
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
     count = reindex_file(store, embedder.encode, embedder.dim, embedder.model_id)

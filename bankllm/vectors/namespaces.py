@@ -19,10 +19,9 @@ from tqdm.auto import tqdm
 from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.vectors.chunking import Documents, is_below, read_documents
-from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.embedder import Embedder, embed_texts, query_parts
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
-from bankllm.vectors.passages import embed_texts, query_parts
 from bankllm.vectors.rows import (
     COLLECTION,
     Match,

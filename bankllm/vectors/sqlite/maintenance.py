@@ -1,19 +1,27 @@
-"""Back up and compact a store's file: `bankllm memory backup` and `bankllm memory compact`.
+"""Back up, compact and re-embed a store's file: `bankllm memory backup`, `compact` and `reindex`.
 
-Both rewrite the rows into new pages, so that no bytes of deleted rows remain.
+Backup and compaction rewrite the rows into new pages, so that no bytes of deleted rows remain. Other processes can use
+the file while its texts are embedded. One transaction then replaces all vectors; from then on, stores with the old
+embedder raise `StoreError`.
 """
 
 import logging
 import sqlite3
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from bankllm.errors import StoreError
 from bankllm.util.atomic_files import flush_to_disk
 from bankllm.util.sqlite import transaction
-from bankllm.vectors.sqlite.file import existing, store_errors
+from bankllm.vectors.embedder import Encode, embed_texts
+from bankllm.vectors.rows import unit_vectors
+from bankllm.vectors.sqlite.file import FLOAT32, existing, read_meta, store_errors
 
 COMPACT_ON_CLOSE_BYTES, CLOSE_WAIT_MS = 256 * 2**20, 1000
 """`close` compacts files up to this size (1-2 s), and waits this long for other processes."""
+BATCH_ROWS = 256
+"""Texts per call of the embedder."""
 
 _REMOVED = "SELECT value FROM meta WHERE key = 'removed'"
 _LOG = logging.getLogger(__name__)
@@ -78,3 +86,30 @@ def compact_on_close(db: sqlite3.Connection, path: Path | None) -> None:
             _LOG.info("%s is too large to be compacted on close: run `bankllm memory compact` regularly.", path)
     except sqlite3.Error as error:
         _LOG.warning("%s could not be compacted (%s); the next close tries again.", path, error)
+
+
+def reindex(path: Path, embed: Encode, dim: int, embedder_id: str) -> int:
+    """Re-embed all texts of the file and return their number; 0 if it already has this embedder.
+
+    Rows that are written, replaced or deleted during the call are included. A call that fails or is killed changes
+    nothing.
+    """
+    wanted = {"dim": str(dim), "embedder": embedder_id}
+    embedded: dict[str, bytes] = {}
+    with existing(path) as db:
+        while True:
+            with transaction(db):
+                if read_meta(db) == wanted:
+                    return 0
+                rows = db.execute("SELECT seq, text FROM rows").fetchall()
+                new = list(dict.fromkeys(text for _, text in rows if text not in embedded))
+                if not new:
+                    db.executemany("UPDATE rows SET vector = ? WHERE seq = ?", [(embedded[t], seq) for seq, t in rows])
+                    db.executemany("UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in wanted.items()])
+                    return len(rows)
+            with tqdm(total=len(new), desc="embedding", unit="text", disable=None) as bar:
+                for start in range(0, len(new), BATCH_ROWS):
+                    batch = new[start : start + BATCH_ROWS]
+                    vectors = unit_vectors(embed_texts(embed, batch), dim).astype(FLOAT32)
+                    embedded |= {text: vector.tobytes() for text, vector in zip(batch, vectors, strict=True)}
+                    bar.update(len(batch))

@@ -11,8 +11,8 @@ import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite import reindex as reindex_module
-from bankllm.vectors.sqlite.reindex import reindex
+from bankllm.vectors.sqlite import maintenance
+from bankllm.vectors.sqlite.maintenance import reindex
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.killed import run_until
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, is_intact, row, texts, vector_of
@@ -28,7 +28,7 @@ def embed(given: list[str]) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reindex_module, "BATCH_ROWS", 10)
+    monkeypatch.setattr(maintenance, "BATCH_ROWS", 10)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_rows_written_replaced_and_deleted_during_reindexing_are_included(filled
 
 
 REINDEX = """
-from bankllm.vectors.sqlite.reindex import reindex
+from bankllm.vectors.sqlite.maintenance import reindex
 from tests.vectors.sqlite.test_reindex import NEW, NEW_DIM, embed
 reindex(path, embed, NEW_DIM, NEW)
 """
