@@ -9,12 +9,11 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bankllm.errors import StoreError
 from bankllm.util.sqlite import transaction
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import COLUMNS, SQLiteStore
 
 PAGE_ENTRIES = 1000
@@ -60,21 +59,12 @@ class Backlog(NamedTuple):
 
 
 class OutboxStore(SQLiteStore):
-    def __init__(
-        self,
-        path: Path | None,
-        dim: int,
-        embedder_id: str,
-        *,
-        target: str,
-        wait_s: float = BUSY_TIMEOUT_S,
-        approximate_above: int | None = None,
-    ) -> None:
-        """Open as `SQLiteStore` does. If the file was not replicated to `target` before, queue all its rows.
+    def __init__(self, path: Path | None, dim: int, embedder_id: str, *, target: str, **options: Any) -> None:
+        """Open as `SQLiteStore` does, with its `options`. If the file was not replicated to `target`, queue all rows.
 
         `target` names the index. Also raises `StoreError` if deletes for another target are in the outbox.
         """
-        super().__init__(path, dim, embedder_id, wait_s=wait_s, approximate_above=approximate_above)
+        super().__init__(path, dim, embedder_id, **options)
         try:
             self._replicate_to(target)
         except BaseException:
@@ -84,12 +74,11 @@ class OutboxStore(SQLiteStore):
     def next_entries(self) -> list[tuple[Entry, Row | None]]:
         """Return the next `PAGE_ENTRIES` entries in order, each with its current row; None if the row was deleted."""
         columns = ", ".join(f"r.{name}" for name in COLUMNS.split(", "))
-        with self._reader.reading() as db:
-            found = db.execute(
-                f"SELECT o.seq, o.version, o.namespace, o.id, {columns} FROM outbox AS o LEFT JOIN rows AS r "
-                f"ON r.namespace = o.namespace AND r.id = o.id WHERE {_WAITS} ORDER BY o.seq LIMIT ?",
-                (PAGE_ENTRIES,),
-            ).fetchall()
+        found = self._reader.read(
+            f"SELECT o.seq, o.version, o.namespace, o.id, {columns} FROM outbox AS o LEFT JOIN rows AS r "
+            f"ON r.namespace = o.namespace AND r.id = o.id WHERE {_WAITS} ORDER BY o.seq LIMIT ?",
+            (PAGE_ENTRIES,),
+        )
         rows = iter(self.to_rows([columns[4:] for columns in found if columns[4] is not None]))
         return [(Entry(*columns[:4]), None if columns[4] is None else next(rows)) for columns in found]
 
@@ -109,15 +98,12 @@ class OutboxStore(SQLiteStore):
     def expire(self) -> None:
         """Stop hiding deletes that Pinecone accepted more than `HIDE_S` ago."""
         before = (time.time() - HIDE_S,)
-        with self._reader.reading() as db:
-            expired = db.execute("SELECT 1 FROM outbox WHERE pushed_at < ? LIMIT 1", before).fetchone()
-        if expired:
+        if self._reader.read("SELECT 1 FROM outbox WHERE pushed_at < ? LIMIT 1", before):
             self._writer.write("DELETE FROM outbox WHERE pushed_at < ?", [before])
 
     def pending_deletes(self, namespace: str) -> PendingDeletes:
         entries = f"SELECT id, {_ROW_GONE} AS gone FROM outbox AS o WHERE namespace = ? AND (known > 0 OR gone)"
-        with self._reader.reading() as db:
-            found = db.execute(entries, (namespace,)).fetchall()
+        found = self._reader.read(entries, (namespace,))
         ids = frozenset(id_ for id_, gone in found if gone)
         return PendingDeletes("" in ids, ids, len(found))
 
@@ -125,13 +111,11 @@ class OutboxStore(SQLiteStore):
         """Return the ids of the namespace's rows in the file; if `ids` is given, only those of them."""
         among = "" if ids is None else " AND id IN (SELECT value FROM json_each(?))"
         values = (namespace,) if ids is None else (namespace, json.dumps(list(ids)))
-        with self._reader.reading() as db:
-            return {id_ for (id_,) in db.execute(f"SELECT id FROM rows WHERE namespace = ?{among}", values)}
+        return {id_ for (id_,) in self._reader.read(f"SELECT id FROM rows WHERE namespace = ?{among}", values)}
 
     def backlog(self) -> Backlog:
-        with self._reader.reading() as db:
-            depth, oldest = db.execute(f"SELECT count(*), min(queued_at) FROM outbox WHERE {_WAITS}").fetchone()
-            parked = db.execute("SELECT count(*) FROM outbox WHERE refused IS NOT NULL").fetchone()[0]
+        ((depth, oldest),) = self._reader.read(f"SELECT count(*), min(queued_at) FROM outbox WHERE {_WAITS}")
+        ((parked,),) = self._reader.read("SELECT count(*) FROM outbox WHERE refused IS NOT NULL")
         return Backlog(depth, max(0.0, time.time() - oldest) if depth else 0.0, parked)
 
     def _replicate_to(self, target: str) -> None:

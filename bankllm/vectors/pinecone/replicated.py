@@ -104,7 +104,16 @@ class ReplicatedStore(OutboxStore):
 
     def export(self, namespace: str) -> list[Row]:
         """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails."""
-        return self._with_others(super().export(namespace), namespace)
+        own, before = super().export(namespace), self.pending_deletes(namespace)
+        if before.whole_namespace:
+            return own
+        known = self.own_ids(namespace) | before.ids
+        others = self._ask(lambda index: index.export_without(namespace, known), EXPORT_S)
+        after = self.pending_deletes(namespace)
+        if not others or after.whole_namespace:
+            return own
+        hidden = after.ids | self.own_ids(namespace)
+        return sorted([*own, *(row for row in others if row.id not in hidden)], key=lambda row: row.created_at)
 
     @property
     def last_error(self) -> BaseException | None:
@@ -116,19 +125,6 @@ class ReplicatedStore(OutboxStore):
         self._worker.close(DRAIN_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
         super().close()
-
-    def _with_others(self, own: list[Row], namespace: str) -> list[Row]:
-        """Add the rows that only Pinecone has to the file's rows; return them oldest first."""
-        before = self.pending_deletes(namespace)
-        if before.whole_namespace:
-            return own
-        known = self.own_ids(namespace) | before.ids
-        others = self._ask(lambda index: index.export_without(namespace, known), EXPORT_S)
-        after = self.pending_deletes(namespace)
-        if not others or after.whole_namespace:
-            return own
-        hidden = after.ids | self.own_ids(namespace)
-        return sorted([*own, *(row for row in others if row.id not in hidden)], key=lambda row: row.created_at)
 
     def _ask(self, request: Callable[[PineconeIndex], T], deadline_s: float | None = None) -> T | None:
         """Return the result of `request`; None, and count a fallback, if it fails, is late or is skipped.

@@ -6,11 +6,12 @@ Concurrent writes share one transaction and one sync to disk: the thread whose t
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from bankllm.errors import StoreError
 from bankllm.util.sqlite import transaction
@@ -102,6 +103,11 @@ class SharedConnection:
         with self.exclusive() as db, transaction(db, "IMMEDIATE"):
             check_vectors(db, self.path, *self._vectors)
             yield db
+
+    def read(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
+        """Return all rows of one query."""
+        with self.reading() as db:
+            return db.execute(sql, values).fetchall()
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
         """Run `sql` once per item of `values`, all or none; return when that is synced to disk."""

@@ -95,7 +95,8 @@ class Matrices:
         complete = len(found) < LOAD_ROWS
         if complete and query.mode != "dense" and matrix.words.rows < matrix.rows:
             after = matrix.seq_before(matrix.words.rows)
-            matrix = matrix.with_texts([text for (text,) in db.execute(_TEXTS, (namespace, after, LOAD_ROWS))])
+            texts = [text for (text,) in db.execute(_TEXTS, (namespace, after, LOAD_ROWS))]
+            matrix = replace(matrix, words=matrix.words.extended(texts))
             complete = matrix.words.rows == matrix.rows
         if self._approximate_above is not None and matrix.rows > self._approximate_above and matrix.graph is None:
             matrix = replace(matrix, graph=NeighborGraph(self._dim))

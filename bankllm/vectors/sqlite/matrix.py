@@ -89,10 +89,6 @@ class Matrix:
             vectors=appended(self.vectors, self.rows, vectors),
         )
 
-    def with_texts(self, texts: Sequence[str]) -> "Matrix":
-        """Return the matrix with the words of the next rows after `words.rows`."""
-        return replace(self, words=self.words.extended(texts))
-
     def search(
         self, query: Query, top_k: int, visible: np.ndarray | None = None, others: Sequence[float] = ()
     ) -> list[Hit]:
@@ -121,7 +117,8 @@ class Matrix:
             everywhere[worded] = (vectors[worded] @ parts.T).max(axis=1)
         if query.mode == "lexical":
             return [Hit(at, float(everywhere[at]), float(bm25[at]), found_by="lexical") for at in lexical]
-        rankings = [(dense, 1.0), (lexical, word_weight(self.words.mean_length))]
+        word_weight = min(1.0, max(0.0, (self.words.mean_length - SHORT_WORDS) / (LONG_WORDS - SHORT_WORDS)))
+        rankings = [(dense, 1.0), (lexical, word_weight)]
         if codes is not None:
             rankings.append((coded, CODE_WEIGHT))
         by_meaning, by_words = set(dense), set(lexical)
@@ -139,11 +136,6 @@ def best(scores: np.ndarray, candidates: np.ndarray, count: int) -> list[int]:
         candidates = candidates[found >= np.partition(found, -count)[-count]]
     order: list[int] = candidates[np.argsort(-scores[candidates], kind="stable")[:count]].tolist()
     return order
-
-
-def word_weight(mean_length: float) -> float:
-    """Return the weight of the lexical ranking in a namespace whose texts have this many words on average."""
-    return min(1.0, max(0.0, (mean_length - SHORT_WORDS) / (LONG_WORDS - SHORT_WORDS)))
 
 
 def fuse(rankings: Iterable[tuple[Sequence[int], float]]) -> dict[int, float]:

@@ -36,14 +36,13 @@ def overview(path: Path, namespace: str | None) -> list[tuple[str, int, str]]:
     """Return when rows expire, how many do, and the time of the first of them, of one namespace or of all."""
     with existing(path) as db:
         found = db.execute(_DUE, {"now": time.time(), "namespace": namespace}).fetchall()
-    return [(due, count, "" if first is None else _iso(first)) for due, count, first in found]
+    return [
+        (due, count, "" if first is None else datetime.fromtimestamp(first, UTC).isoformat(timespec="seconds"))
+        for due, count, first in found
+    ]
 
 
 def lifetimes(path: Path) -> list[tuple[str, float | None]]:
     """Return the namespaces with a time to live ('' for all customers without their own) and that time in seconds."""
     with existing(path) as db:
         return db.execute("SELECT namespace, ttl_s FROM retention ORDER BY namespace").fetchall()
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -176,8 +176,7 @@ class SQLiteStore:
         """
         self._swept = time.monotonic()
         now = self._clock.earliest()
-        with self._reader.reading() as db:
-            found = db.execute(_SWEPT, (now,)).fetchall()
+        found = self._reader.read(_SWEPT, (now,))
         removed: int = sum(count for _, count in found)
         for _ in range(0, removed, SLICE_ROWS):
             self._writer.write(_SWEEP, [(now, SLICE_ROWS)])
@@ -197,22 +196,20 @@ class SQLiteStore:
         """Return all rows of a namespace, oldest first."""
         check_namespace(namespace)
         oldest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} ORDER BY seq"
-        with self._reader.reading() as db:
-            return self.to_rows(db.execute(oldest, (namespace, self._clock.latest())).fetchall())
+        return self.to_rows(self._reader.read(oldest, (namespace, self._clock.latest())))
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
         """Return the `limit` newest rows, the newest first. Replacing a row does not make it newer."""
         check_namespace(namespace)
         latest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} ORDER BY seq DESC LIMIT ?"
-        with self._reader.reading() as db:
-            return self.to_rows(db.execute(latest, (namespace, self._clock.latest(), limit)).fetchall())
+        return self.to_rows(self._reader.read(latest, (namespace, self._clock.latest(), limit)))
 
     def count(self, namespace: str | None = None) -> int:
         """Return the number of rows of a namespace, or of all namespaces if None; reads only an index."""
         counting = "SELECT count(*) FROM rows WHERE " + ("" if namespace is None else "namespace = :namespace AND ")
         counts = f"SELECT ({counting} true) - ({counting} expires_at <= :now)"
-        with self._reader.reading() as db:
-            return int(db.execute(counts, {"namespace": namespace, "now": self._clock.latest()}).fetchone()[0])
+        ((count,),) = self._reader.read(counts, {"namespace": namespace, "now": self._clock.latest()})
+        return int(count)
 
     def to_rows(self, found: Sequence[tuple[Any, ...]]) -> list[Row]:
         """Convert database rows with the columns `COLUMNS`."""
