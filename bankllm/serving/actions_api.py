@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.engine import ChatEngine
-from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken
 from bankllm.serving.chat_api import CustomerId
 from bankllm.serving.errors import READ_REFUSED, REFUSED, documented
 from bankllm.serving.limits import RateLimit
@@ -31,10 +31,9 @@ def actions_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: R
     refused = REFUSED | documented(409)
 
     def desk(customer_id: str, given: AccessToken, *scopes: str) -> ActionDesk:
-        require_same_customer(given.customer_id, customer_id)
+        limit.admit(given, customer_id)
         for scope in scopes:
             given.require(scope)
-        limit.check(customer_id)
         if (found := current().actions) is None:
             raise HTTPException(404, "This bank offers no actions: its ledger is only read.")
         found.book_due()

@@ -23,7 +23,7 @@ from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import ChatReply
 from bankllm.errors import StoreError
 from bankllm.serving.actions_api import actions_routes
-from bankllm.serving.auth import auth_enabled, check_auth_settings, customer_of, token_reader
+from bankllm.serving.auth import auth_enabled, check_auth_settings, token_reader
 from bankllm.serving.bank_api import bank_routes
 from bankllm.serving.chat_api import chat_routes
 from bankllm.serving.chat_page import page_routes
@@ -104,7 +104,6 @@ def create_app(
         return engine.result()
 
     token, limit = token_reader(settings), RateLimit(settings)
-    customer = customer_of(token)
     app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, token, limit))
     app.include_router(actions_routes(current, token, limit))
@@ -115,7 +114,7 @@ def create_app(
         router, manager = mcp_routes(current, token, limit, auth_enabled(settings))
         app.include_router(router)
         sessions = manager.run
-    app.include_router(bank_routes(current, customer, limit))
+    app.include_router(bank_routes(current, token, limit))
     if auth_enabled(settings):
         app.include_router(handover_routes(current, token))
     app.include_router(openai_routes(current, token, limit))

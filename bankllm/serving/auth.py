@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jwt
 from cachetools import TTLCache
-from fastapi import Depends, HTTPException, Security
+from fastapi import HTTPException, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
@@ -136,21 +136,6 @@ def token_reader(settings: Settings) -> ReadToken:
         return found
 
     return read
-
-
-def customer_of(token: ReadToken) -> Callable[..., Awaitable[str | None]]:
-    """Return a FastAPI dependency for the token's customer id, None without authentication."""
-
-    async def customer(found: Annotated[AccessToken, Depends(token)]) -> str | None:
-        return found.customer_id
-
-    return customer
-
-
-def require_same_customer(customer: str | None, requested: str) -> None:
-    """Raise `HTTPException` 403 if the token's customer is not the requested one, whether that one exists or not."""
-    if customer is not None and customer != requested:
-        raise HTTPException(403, "The token does not give access to that customer.")
 
 
 def _secret(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, StandingOrder, Transaction, TransactionQuery
 from bankllm.assistant.engine import ChatEngine
 from bankllm.errors import UsageError
-from bankllm.serving.auth import require_same_customer
+from bankllm.serving.auth import AccessToken, ReadToken
 from bankllm.serving.chat_api import CustomerId
 from bankllm.serving.errors import READ_REFUSED
 from bankllm.serving.limits import RateLimit
@@ -22,12 +22,11 @@ LISTS = {"accounts": Account, "cards": Card, "payees": Payee, "standing-orders":
 Words = Annotated[str | None, Query(max_length=200)]
 
 
-def bank_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
+def bank_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1/customers/{customer_id}", tags=["bank"], responses=READ_REFUSED)
 
-    def bank_of(customer_id: CustomerId, customer: Annotated[str | None, Depends(customer_of)]) -> Bank:
-        require_same_customer(customer, customer_id)
-        limit.check(customer_id)
+    def bank_of(customer_id: CustomerId, given: Annotated[AccessToken, Depends(token)]) -> Bank:
+        limit.admit(given, customer_id)
         engine = current()
         if engine.actions:
             engine.actions.book_due()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import MAX_MESSAGE_CHARACTERS, ChatReply, PendingChat, Rights
-from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, encoded, event
@@ -50,11 +50,9 @@ class CustomerData(BaseModel):
 def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
     Given = Annotated[AccessToken, Depends(token)]
-    Customer = Annotated[str | None, Depends(customer_of(token))]
 
     def begin(body: ChatRequest, request: Request, given: AccessToken) -> PendingChat:
-        require_same_customer(given.customer_id, body.customer_id)
-        limit.check(body.customer_id)
+        limit.admit(given, body.customer_id)
         rights: Rights = "confirm" if given.permits(ACTIONS_SCOPE) else "read"
         return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id, rights)
 
@@ -96,20 +94,18 @@ def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Rate
     path = "/customers/{customer_id}/memory"
 
     @router.get(path, summary="Read a customer's memory", responses=READ_REFUSED)
-    def read_memory(customer_id: CustomerId, customer: Customer) -> CustomerData:
+    def read_memory(customer_id: CustomerId, given: Given) -> CustomerData:
         """All that memory stores about this customer, oldest first."""
-        require_same_customer(customer, customer_id)
-        limit.check(customer_id)
+        limit.admit(given, customer_id)
         messages = [StoredTurn(**turn) for turn in current().export(customer_id)]
         return CustomerData(customer_id=customer_id, messages=messages)
 
     @router.delete(path, summary="Delete a customer's memory", responses=READ_REFUSED)
-    def delete_memory(customer_id: CustomerId, customer: Customer) -> Receipt:
+    def delete_memory(customer_id: CustomerId, given: Given) -> Receipt:
         """Delete all that memory stores about this customer. The receipt says where the data was and when each place
         is cleared. A second call deletes nothing and is no error.
         """
-        require_same_customer(customer, customer_id)
-        limit.check(customer_id)
+        limit.admit(given, customer_id)
         return current().forget(customer_id, asked_by="api")
 
     return router

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import UsageError
-from bankllm.serving.auth import auth_enabled
+from bankllm.serving.auth import AccessToken, auth_enabled
 from bankllm.settings import Settings
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -79,6 +79,15 @@ class RateLimit:
     def __init__(self, settings: Settings) -> None:
         self._rate = parse_rate_limit(settings)
         self._window = MovingWindowRateLimiter(MemoryStorage())
+
+    def admit(self, token: AccessToken, customer_id: str) -> None:
+        """Count a request for this customer. Raises `HTTPException` as `check`, and 403 for another customer's token.
+
+        The 403 is the same whether the requested customer exists or not.
+        """
+        if token.customer_id not in (None, customer_id):
+            raise HTTPException(403, "The token does not give access to that customer.")
+        self.check(customer_id)
 
     def check(self, customer_id: str) -> None:
         """Count one request of this customer. Above the rate, raise `HTTPException` 429 with `Retry-After` in s."""

@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import MAX_MESSAGE_CHARACTERS, ChatReply, PendingChat, Rights
 from bankllm.errors import UsageError
-from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, encoded
@@ -116,26 +116,25 @@ class EmbeddingRequest(BaseModel):
 def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
     Given = Annotated[AccessToken, Depends(token)]
-    Customer = Annotated[str | None, Depends(customer_of(token))]
 
     def served_model() -> dict[str, Any]:
         return {"id": current().model, "object": "model", "created": 0, "owned_by": "bankllm"}
 
     @router.get("/models", summary="List the served model", responses=READ_REFUSED)
-    async def models(customer: Customer) -> dict[str, Any]:
+    async def models(given: Given) -> dict[str, Any]:
         return {"object": "list", "data": [served_model()]}
 
     @router.get("/models/{model:path}", summary="Describe the served model", responses=READ_REFUSED)
-    async def model(model: str, customer: Customer) -> dict[str, Any]:
+    async def model(model: str, given: Given) -> dict[str, Any]:
         """404 for every other name, although requests may give any name as their model."""
         if model != current().model:
             raise HTTPException(404, f"There is no model {model}. This server has only {current().model}.")
         return served_model()
 
     @router.post("/embeddings", summary="Embed one or more texts", responses=REFUSED)
-    async def embeddings(body: EmbeddingRequest, request: Request, customer: Customer) -> dict[str, Any]:
-        if customer is not None:
-            limit.check(customer)
+    async def embeddings(body: EmbeddingRequest, request: Request, given: Given) -> dict[str, Any]:
+        if given.customer_id is not None:
+            limit.check(given.customer_id)
         engine, texts = current(), body.input
         if body.dimensions not in (None, engine.memory.embedder.dim):
             expected = f"Expected {engine.memory.embedder.dim}. You can also omit the field."
@@ -171,8 +170,7 @@ def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Ra
         if body.messages[last].role != "user":
             wrong = "The last message does not have the role user. Send the customer's message last."
             raise await _invalid(request, wrong, "messages", last, "role")
-        require_same_customer(given.customer_id, customer_id)
-        limit.check(customer_id)
+        limit.admit(given, customer_id)
         engine = current()
         rights: Rights = "propose" if given.permits(ACTIONS_SCOPE) else "read"
         try:
