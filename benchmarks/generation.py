@@ -22,7 +22,7 @@ from bankllm.assistant.bank.tools import calls_schema
 from bankllm.datasets.tellerchat import Understand, Word, load
 from bankllm.model import base_models
 from bankllm.model.generation import GenerationEngine, GenerationRequest
-from bankllm.model.generation.gguf_file import cached_gguf
+from bankllm.model.generation.merged_weights import cached_gguf
 from bankllm.model.generation.openvino_engine import OpenVinoEngine
 from bankllm.model.generation.transformers_engine import TransformersEngine
 from bankllm.settings import get_settings

@@ -26,7 +26,7 @@ from bankllm.assistant.engine_turns import Busy, Turn, Turns
 from bankllm.errors import BankLLMError, UsageError
 from bankllm.model import base_models
 from bankllm.model.generation import GenerationEngine, check_base
-from bankllm.model.generation.gguf_file import cached_gguf
+from bankllm.model.generation.merged_weights import cached_gguf
 from bankllm.model.generation.openvino_engine import OpenVinoEngine
 from bankllm.settings import get_settings
 

@@ -22,16 +22,11 @@ def flush_denormals() -> None:
         return
     import torch
 
-    if torch.set_flush_denormal(True) and _workers_keep_denormals():
-        _end_workers()
+    if torch.set_flush_denormal(True):
+        smallest = torch.ones(torch.get_num_threads() * PARALLEL, dtype=torch.int32).view(torch.float32)
+        if (smallest * 1).view(torch.int32).any():
+            _end_workers()
     _done.flushed = True
-
-
-def _workers_keep_denormals() -> bool:
-    import torch
-
-    smallest = torch.ones(torch.get_num_threads() * PARALLEL, dtype=torch.int32).view(torch.float32)
-    return bool((smallest * 1).view(torch.int32).any())
 
 
 def _end_workers() -> None:

@@ -8,8 +8,6 @@ import importlib.util
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,16 +70,23 @@ def find(settings: Settings) -> tuple[str, Path]:
 def _converted(source: Path, settings: Settings) -> Path:
     """The folder of the converted weights. One process at a time converts; the others wait for it."""
     from filelock import FileLock
+    from safetensors import SafetensorError
 
     folder = cached_path(f"{NAME}-{GGUF_SHA256[:12]}-{FORMAT}", settings)
     if _is_intact(folder):
         return folder
-    with _explained(folder), FileLock(f"{folder}.lock"), quiet_loading():
-        if not _is_intact(folder):
-            if folder.exists():
-                logger.warning("%s is damaged and is converted again", folder)
-                shutil.rmtree(folder)
-            _convert(source, folder)
+    try:
+        with FileLock(f"{folder}.lock"), quiet_loading():
+            if not _is_intact(folder):
+                if folder.exists():
+                    logger.warning("%s is damaged and is converted again", folder)
+                    shutil.rmtree(folder)
+                _convert(source, folder)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{NAME} could not be converted to {folder} ({type(error).__name__}: {error}). Nothing was kept. Expected "
+            f"a writable folder with {CONVERTED_MB} MB free. Free some space, or set BANKLLM_CACHE to another folder."
+        ) from error
     return folder
 
 
@@ -91,19 +96,6 @@ def _is_intact(folder: Path) -> bool:
         return bool(recorded["sha256"] == sha256_of(folder / "model.safetensors"))
     except (OSError, ValueError, LookupError, TypeError):
         return False
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{NAME} could not be converted to {folder} ({type(error).__name__}: {error}). Nothing was kept. Expected "
-            f"a writable folder with {CONVERTED_MB} MB free. Free some space, or set BANKLLM_CACHE to another folder."
-        ) from error
 
 
 def _convert(source: Path, folder: Path) -> None:

@@ -4,18 +4,20 @@ OpenVINO rounds the offsets of the package's 4-bit weights: none of 8 greedy tex
 converted weights, with the adapter merged into them, as a GGUF file in 16 bits, and computes in fp32: all 8 were equal.
 """
 
+import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
 
 from bankllm.errors import ModelError
 from bankllm.model import base_models
-from bankllm.model.generation.chat_tokenizer import ChatTokenizer
-from bankllm.model.generation.gguf_file import cached_gguf
 from bankllm.model.generation.json_grammar import json_grammar
+from bankllm.model.generation.merged_weights import cached_gguf
 from bankllm.model.generation.streams import Finish, GenerationRequest, TextStream, failure, prompt_ids
 from bankllm.settings import Settings
 
@@ -33,6 +35,25 @@ MAX_NGRAM = 3
 """Last tokens of a text that are looked up in its prompt."""
 
 
+class ChatTokenizer:
+    """The tokenizer and chat template of a folder that bankllm has written, such as that of the converted SmolLM2.
+
+    They work as those of transformers, whose import takes 270 MiB.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        config = json.loads((folder / "tokenizer_config.json").read_bytes())
+        template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        self.backend_tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.eos_token_id = self.backend_tokenizer.token_to_id(config["eos_token"])
+        self.model_max_length = config["model_max_length"]
+        self._template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
+
+    def apply_chat_template(self, chat: Sequence[Mapping[str, str]], **options: Any) -> list[int]:
+        text = self._template.render(messages=chat, **options)
+        return list(self.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+
+
 class OpenVinoEngine:
     def __init__(
         self,
@@ -46,7 +67,7 @@ class OpenVinoEngine:
     ) -> None:
         """Load the model, from a GGUF file that was exported if there is one.
 
-        `weights`: the type in the GGUF file, see `gguf_file.FILE_TYPES`. `prompt_lookup`: tokens that are copied from
+        `weights`: the type in the GGUF file, see `FILE_TYPES` of `merged_weights`. `prompt_lookup`: tokens copied from
         the prompt and checked in one step; it speeds up one stream and slows down many. Raises `ModelError`.
         """
         import openvino_genai

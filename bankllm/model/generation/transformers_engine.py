@@ -7,8 +7,8 @@ from typing import Any
 
 from bankllm.model import base_models
 from bankllm.model.denormals import flush_denormals
-from bankllm.model.generation.gguf_file import merged_model
 from bankllm.model.generation.json_grammar import json_grammar
+from bankllm.model.generation.merged_weights import merged_model
 from bankllm.model.generation.streams import Finish, GenerationRequest, TextStream, chat_tokenizer, failure, prompt_ids
 from bankllm.settings import Settings
 

@@ -87,7 +87,7 @@ def export(
         typer.echo(f"Written to {written} ({written.stat().st_size / 2**20:.1f} MiB)")
         return
     from bankllm.model import base_models, generation
-    from bankllm.model.generation import merged_export as exports
+    from bankllm.model.generation import merged_weights as exports
     from bankllm.settings import get_settings
 
     settings, folder = get_settings(), output or adapter.with_name(f"{adapter.name}-{to}")

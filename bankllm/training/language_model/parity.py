@@ -19,8 +19,7 @@ from bankllm.evidence.records import Record
 from bankllm.model import base_models, smollm2
 from bankllm.model.denormals import flush_denormals
 from bankllm.model.generation import GenerationEngine, GenerationRequest
-from bankllm.model.generation.gguf_file import merged_model
-from bankllm.model.generation.merged_export import GGUF
+from bankllm.model.generation.merged_weights import GGUF, merged_model
 from bankllm.model.generation.openvino_engine import OpenVinoEngine
 from bankllm.model.generation.streams import chat_tokenizer, prompt_ids
 from bankllm.model.generation.transformers_engine import TransformersEngine

@@ -9,8 +9,7 @@ from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
 from bankllm.model import base_models
-from bankllm.model.generation.gguf_file import merged_model
-from bankllm.model.generation.merged_export import export_merged
+from bankllm.model.generation.merged_weights import export_merged, merged_model
 from bankllm.model.generation.streams import chat_tokenizer
 from bankllm.model.generation.transformers_engine import TransformersEngine
 from bankllm.settings import Settings

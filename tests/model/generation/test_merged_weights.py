@@ -7,7 +7,7 @@ import pytest
 from bankllm.errors import UsageError
 from bankllm.model import base_models, generation, smollm2
 from bankllm.model.generation import GenerationRequest
-from bankllm.model.generation.merged_export import export_gguf
+from bankllm.model.generation.merged_weights import export_gguf
 from bankllm.model.generation.openvino_engine import OpenVinoEngine
 from bankllm.model.generation.streams import chat_tokenizer
 from bankllm.settings import Settings
