@@ -7,7 +7,7 @@ The file needs no other files: its metadata holds labels, threshold and tokenize
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tokenizers import Encoding, Tokenizer
 
 from bankllm.errors import ModelError
 from bankllm.model.artifact import Classifier, ClassifierConfig, Scores
+from bankllm.util.sampling import batches
 
 METADATA = "bankllm"
 """Key in the metadata of the ONNX model. Its value is `OnnxMetadata` as JSON."""
@@ -92,7 +93,7 @@ class OnnxClassifier(Classifier):
 
     def _run_packed(self, rows: list[Encoding]) -> list[np.ndarray]:
         outputs = []
-        for pack in _packs([row.ids for row in rows]):
+        for pack in batches([row.ids for row in rows], len, PACK_TOKENS):
             ids, lengths = np.concatenate(pack), [len(row) for row in pack]
             positions = np.concatenate([np.arange(length) for length in lengths])
             segments = np.repeat(np.arange(len(pack)), lengths)
@@ -103,16 +104,3 @@ class OnnxClassifier(Classifier):
         arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
         outputs: list[np.ndarray] = self.session.run(OUTPUTS, dict(zip(names, arrays, strict=True)))
         return outputs
-
-
-def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:
-    """Group texts (rows of token ids) in order, up to `PACK_TOKENS` tokens and at least one text per group."""
-    pack: list[list[int]] = []
-    tokens = 0
-    for row in rows:
-        if pack and tokens + len(row) > PACK_TOKENS:
-            yield pack
-            pack, tokens = [], 0
-        pack.append(row)
-        tokens += len(row)
-    yield pack

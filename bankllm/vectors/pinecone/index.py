@@ -12,6 +12,7 @@ import numpy as np
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from bankllm.errors import StoreError
+from bankllm.util.sampling import batches
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.rows import RESERVED_METADATA, Match, Row, check_namespace
 
@@ -106,7 +107,9 @@ class PineconeIndex:
         """Write rows in batches. If a call fails, repeat it: equal ids replace each other."""
         namespace = namespace_of(customer)
         with self._errors():
-            for batch in _batches([record_of(customer, row) for row in rows]):
+            # ASCII escapes make the size an upper bound of the bytes sent.
+            records = [record_of(customer, row) for row in rows]
+            for batch in batches(records, lambda record: len(json.dumps(record)), BATCH_BYTES, BATCH_RECORDS):
                 self._index.upsert(vectors=batch, namespace=namespace)
 
     def query(self, customer: str, unit: np.ndarray, top_k: int, where: Filter | None = None) -> list[Match]:
@@ -201,18 +204,3 @@ class PineconeIndex:
             if getattr(error, "status_code", None) in REJECTED or isinstance(error, TypeError | ValueError):
                 raise CallRefused(f"{name} rejected the call: {error}. Correct the value that it names.") from error
             raise StoreError(f"{name} failed: {error}. Try again later; check Pinecone's status page.") from error
-
-
-def _batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Split records into batches within Pinecone's limits; the order is kept."""
-    batch: list[dict[str, Any]] = []
-    total = 0
-    for record in records:
-        size = len(json.dumps(record))  # ASCII escapes make this an upper bound of the bytes sent
-        if batch and (len(batch) == BATCH_RECORDS or total + size > BATCH_BYTES):
-            yield batch
-            batch, total = [], 0
-        batch.append(record)
-        total += size
-    if batch:
-        yield batch
