@@ -1,6 +1,7 @@
-"""Resume a training: what it is made from, and the file with its state after the last finished epoch.
+"""Resume a training: what it is made from, and its state after the last finished epoch or step.
 
-Checkpoint and artifact folder each appear with one rename, so a killed process leaves the state before or after.
+A classifier's checkpoint is one file. That of a language model is a folder with TRL's `checkpoint-<step>` folders.
+Each is complete or marked as complete with one rename, so a killed process leaves the state before or after.
 """
 
 import hashlib
@@ -14,6 +15,9 @@ from bankllm.datasets import Dataset
 from bankllm.errors import RunError, UsageError
 from bankllm.training.config import TrainConfig
 from bankllm.util.atomic_files import atomic_writer, check_writable
+
+MARK = "bankllm.json"
+"""File that is written last to each of TRL's folders; one without it is not used."""
 
 
 def made_from(config: TrainConfig, data: Dataset) -> dict[str, Any]:
@@ -63,3 +67,34 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         with atomic_writer(self.path) as file:
             torch.save({"source": json.dumps(self.source), "state": state}, file)
+
+
+class Checkpoints:
+    """The folder of checkpoints of the fine-tuning that `source` identifies.
+
+    The constructor raises `UsageError` if the folder holds other files or another training, and `RunError` if it cannot
+    be written.
+    """
+
+    def __init__(self, folder: Path, source: dict[str, Any]) -> None:
+        self.source: dict[str, Any] = json.loads(json.dumps(source))
+        self.newest: Path | None = None
+        """The newest complete checkpoint."""
+        self.state: dict[str, Any] = {}
+        """What `mark` got with it."""
+        check_writable(folder / MARK)
+        if strange := [path.name for path in folder.iterdir() if not path.name.startswith(("checkpoint-", "README."))]:
+            raise UsageError(
+                f"{folder} holds {strange[0]}, which is no checkpoint of a fine-tuning. Choose a new or empty folder."
+            )
+        for mark in sorted(
+            folder.glob(f"checkpoint-*/{MARK}"), key=lambda path: int(path.parent.name.partition("-")[2])
+        ):
+            found = json.loads(mark.read_bytes())
+            refuse_other(found["source"], self.source, folder)
+            self.newest, self.state = mark.parent, found["state"]
+
+    def mark(self, folder: Path, state: dict[str, Any]) -> None:
+        """Declare a checkpoint complete."""
+        with atomic_writer(folder / MARK) as file:
+            file.write(json.dumps({"source": self.source, "state": state}).encode())

@@ -120,7 +120,6 @@ def _write(
 
 
 def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, records: Mapping[str, Record]) -> str:
-    """Return the text of `README.md`: YAML front matter for the Hub, then Markdown."""
     base, method, dataset = (config.published_base, METHODS.get(artifact.method), artifact.training["dataset"])
     terms, has_adapter = licence(dataset), (folder / ADAPTER_FILE).exists()
     title = f"{method.name} (r = {config.rank})" if method.ranked else method.title(config)
@@ -148,11 +147,12 @@ def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, r
         model_name=f"{title} on {base}",
         eval_results=results or None,
     )
-    environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    environment.filters |= {"claim": claim, "interval": format_interval}
     conditions = records["train_s"].conditions
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        front_matter=front_matter.to_yaml(),
+    return render_card(
+        TEMPLATE,
+        front_matter,
+        conditions["host"],
+        conditions["config"],
         artifact=artifact,
         data=artifact.training,
         terms=terms,
@@ -162,8 +162,20 @@ def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, r
         pooled={"mean": "hidden.mean(dim=1)", "cls": "hidden[:, 0]", "last": "hidden[:, -1]"}[artifact.pooling],
         quality=[records[id] for id in QUALITY],
         costs=[records[id] for id in COSTS],
-        host=", ".join(f"{key} {value}" for key, value in conditions["host"].items()),
-        config=json.dumps(conditions["config"], indent=2),
+    )
+
+
+def render_card(
+    template: Path, front_matter: ModelCardData, host: Mapping[str, object], config: object, **values: object
+) -> str:
+    """Return a model card: YAML front matter for the Hub, then Markdown from a template with these values."""
+    environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment.filters |= {"claim": claim, "interval": format_interval}
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        front_matter=front_matter.to_yaml(),
+        host=", ".join(f"{key} {value}" for key, value in host.items()),
+        config=json.dumps(config, indent=2),
+        **values,
     )
 
 

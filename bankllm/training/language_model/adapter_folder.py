@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
-from jinja2 import Environment, StrictUndefined
 
 from bankllm.errors import ModelError, RunError, UsageError
-from bankllm.evidence.format import format_interval
 from bankllm.evidence.raw_files import read_table
 from bankllm.evidence.records import Raw, Record, measure, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE
@@ -23,23 +21,19 @@ from bankllm.model.base_models import BaseModel
 from bankllm.model.generation import check_base
 from bankllm.training.artifact_records import host
 from bankllm.training.config import LanguageModelConfig
-from bankllm.training.language_model.task_scores import ROUTED, UNDERSTAND, WORD, Metrics, by_phenomenon
+from bankllm.training.language_model.task_scores import ROUTED, UNDERSTAND, WORD, Metrics, by_phenomenon, share
 from bankllm.training.language_model.token_rows import Example
-from bankllm.training.model_card import claim
+from bankllm.training.model_card import render_card
 from bankllm.util.atomic_files import atomic_folder
 from bankllm.util.file_hash import sha256_file
 
 TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
 COST, CURVE, WEIGHTS = "cost.csv", "curve.csv", "adapter_model.safetensors"
 PHENOMENA, COMPARED = "phenomena.csv.gz", "compared.csv.gz"
+TOKENS_PER_S = {"amount": "tokens", "seconds": "seconds"}
 COSTS: Metrics = {
     "train_s": ("Training time", "s", "single", {"column": "seconds"}),
-    "tokens_per_s": (
-        "Tokens of the examples per second",
-        "tokens/s",
-        "rate",
-        {"amount": "tokens", "seconds": "seconds"},
-    ),
+    "tokens_per_s": ("Tokens of the examples per second", "tokens/s", "rate", TOKENS_PER_S),
     "tokens": ("Tokens of the examples, in all passes", "tokens", "single", {"column": "tokens"}),
     "computed_tokens": ("Tokens that were computed", "tokens", "single", {"column": "computed_tokens"}),
     "peak_memory": ("Peak memory over the level before", "bytes", "single", {"column": "peak_memory_bytes"}),
@@ -49,16 +43,12 @@ COSTS: Metrics = {
 }
 """Id of the record → title, unit, statistic and its parameters."""
 SPEED: Metrics = {
-    "tokens_per_s": ("Generated tokens per second", "tokens/s", "rate", {"amount": "tokens", "seconds": "seconds"}),
+    "tokens_per_s": ("Generated tokens per second", "tokens/s", "rate", TOKENS_PER_S),
 }
+SIDES = {"a": "exported", "b": "own"}
 PARITY: Metrics = {
-    "difference": (
-        "Right results of the export minus PEFT's",
-        "share",
-        "accuracy_difference",
-        {"a": "exported", "b": "own"},
-    ),
-    "same": ("Outputs with PEFT's tokens", "share", "proportion", {"column": "same", "equals": "yes"}),
+    "difference": ("Right results of the export minus PEFT's", "share", "accuracy_difference", SIDES),
+    "same": share("Outputs with PEFT's tokens", "same"),
     "different": ("Other tokens per output", "tokens", "mean", {"column": "different_tokens"}),
 }
 MAIN = "understand"
@@ -173,15 +163,7 @@ def describe(folder: Path) -> list[Record]:
         language="en",
         tags=["banking", "tool-calling", made["config"]["method"]],
     )
-    environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    environment.filters |= {"claim": claim, "interval": format_interval}
-    card = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        front_matter=front_matter.to_yaml(),
-        made=made,
-        records=records,
-        host=", ".join(f"{key} {value}" for key, value in made["host"].items()),
-        config=json.dumps(made["config"], indent=2),
-    )
+    card = render_card(TEMPLATE, front_matter, made["host"], made["config"], made=made, records=records)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return records
 

@@ -23,10 +23,10 @@ from bankllm.model.denormals import flush_denormals
 from bankllm.model.generation.streams import chat_tokenizer
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.torch_classifier import load_body
+from bankllm.training.checkpoint import Checkpoints
 from bankllm.training.config import LanguageModelConfig
-from bankllm.training.language_model import adapter_folder, lora_linear, prefix_tree
-from bankllm.training.language_model.checkpoints import Checkpoints
-from bankllm.training.language_model.head_loss import head_loss
+from bankllm.training.language_model import adapter_folder, fast_layers, prefix_tree
+from bankllm.training.language_model.fast_layers import head_loss
 from bankllm.training.language_model.token_rows import Example, TokenRow, check_examples, token_rows
 from bankllm.training.memory import PeakMemory
 from bankllm.training.methods import METHODS
@@ -128,7 +128,7 @@ def fine_tune(
         model = adapted(config, base, device)
         stack.enter_context(prefix_tree.used_in(model.get_base_model()))
         if device == "cpu":
-            stack.enter_context(lora_linear.used_in(model))
+            stack.enter_context(fast_layers.used_in(model))
         folder = checkpoint or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-")))
         steps = math.ceil(len(rows) / config.batch_size) * config.epochs
         steps = min(steps, config.max_steps or steps)

@@ -26,31 +26,26 @@ def _counts(name: str) -> dict[str, str]:
     return {part: f"{name}_{part}" for part in PARTS}
 
 
+def share(title: str, column: str, equals: str = "yes") -> tuple[str, str, str, dict[str, Any]]:
+    """The share of the rows that have this value in a column."""
+    return title, "share", "proportion", {"column": column, "equals": equals}
+
+
 UNDERSTAND: Metrics = {
     "exact": ("Exactly right calls", "share", "accuracy", {}),
     "tool_f1": ("F1 of the tools", "share", "micro_f1", _counts("tools")),
     "argument_f1": ("F1 of the arguments", "share", "micro_f1", _counts("arguments")),
-    "valid": ("Valid JSON", "share", "proportion", {"column": "valid", "equals": "yes"}),
-    "with_dropped": (
-        "Outputs with a value that is no copy",
-        "share",
-        "proportion",
-        {"column": "copies", "equals": "no"},
-    ),
+    "valid": share("Valid JSON", "valid"),
+    "with_dropped": share("Outputs with a value that is no copy", "copies", "no"),
 }
 ROUTED: Metrics = {
-    "without_model": (
-        "Read by rules only",
-        "share",
-        "proportion",
-        {"column": "reader", "equals": "rules"},
-    ),
-    "by_model": ("Read by the model", "share", "proportion", {"column": "reader", "equals": "model"}),
+    "without_model": share("Read by rules only", "reader", "rules"),
+    "by_model": share("Read by the model", "reader", "model"),
 }
 WORD: Metrics = {
-    "grounded": ("Without an ungrounded figure", "share", "proportion", {"column": "grounded", "equals": "yes"}),
-    "complete": ("With every required piece", "share", "proportion", {"column": "complete", "equals": "yes"}),
-    "released": ("Released by the guard", "share", "proportion", {"column": "released", "equals": "yes"}),
+    "grounded": share("Without an ungrounded figure", "grounded"),
+    "complete": share("With every required piece", "complete"),
+    "released": share("Released by the guard", "released"),
     "length": ("Length of a reply", "words", "mean", {"column": "words"}),
 }
 """Id → title, unit, statistic and its parameters."""

@@ -11,9 +11,9 @@ from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.model import base_models
 from bankllm.model.torch_classifier import load_tokenizer
 from bankllm.training.config import LanguageModelConfig
-from bankllm.training.language_model import lora_linear, prefix_tree
+from bankllm.training.language_model import fast_layers, prefix_tree
+from bankllm.training.language_model.fast_layers import head_loss
 from bankllm.training.language_model.fine_tune import adapted
-from bankllm.training.language_model.head_loss import head_loss
 from bankllm.training.language_model.token_rows import token_rows
 
 
@@ -33,7 +33,7 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(tiny_base: Path, examp
     tree = prefix_tree.pack(rows)
     assert tree.input_ids.numel() < tree.tokens == sum(row.length for row in rows)
     decoder, head = model.get_base_model().get_decoder(), model.get_output_embeddings()
-    with prefix_tree.used_in(model.get_base_model()), lora_linear.used_in(model):
+    with prefix_tree.used_in(model.get_base_model()), fast_layers.used_in(model):
         inputs = {"input_ids": tree.input_ids, "position_ids": tree.position_ids, "layout": tree.layout}
         hidden = decoder(**inputs).last_hidden_state[0]
         loss = head_loss(hidden[tree.before], head.weight, tree.labels)
