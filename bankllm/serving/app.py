@@ -31,7 +31,6 @@ from bankllm.serving.errors import Observe, describe_problems, install_handlers
 from bankllm.serving.handover_api import handover_routes
 from bankllm.serving.health import health_routes
 from bankllm.serving.limits import RateLimit, RequestLimits
-from bankllm.serving.local_requests import LocalRequests
 from bankllm.serving.openai_api import openai_routes
 from bankllm.serving.tuning import freeze_gc
 from bankllm.settings import Settings
@@ -85,9 +84,7 @@ def create_app(
 
     summary = "A banking assistant that names its sources."
     app = FastAPI(title="bankllm", version=__version__, summary=summary, lifespan=lifespan)
-    if not auth_enabled(settings):
-        app.add_middleware(LocalRequests)
-    app.add_middleware(RequestLimits)
+    app.add_middleware(RequestLimits, local_only=not auth_enabled(settings))
     app.add_middleware(Observe, metrics=metrics)
     install_handlers(app)
     describe_problems(app)

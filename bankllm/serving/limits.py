@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import UsageError
 from bankllm.serving.auth import AccessToken, auth_enabled
+from bankllm.serving.local_requests import refuse_others
 from bankllm.settings import Settings
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -25,10 +26,13 @@ DEFAULT_RATE = "120/minute"
 
 
 class RequestLimits:
-    """ASGI middleware: 431 for large headers, 413 for a large body, 408 for a body slower than `BODY_S`."""
+    """ASGI middleware: 431 for large headers, 413 for a large body, 408 for a body slower than `BODY_S`.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    With `local_only`, also 403 as `local_requests` says.
+    """
+
+    def __init__(self, app: ASGIApp, local_only: bool) -> None:
+        self.app, self.local_only = app, local_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,6 +47,8 @@ class RequestLimits:
             _check_body_size(int(declared))
         if declared and "transfer-encoding" in headers:  # a proxy could read another length (request smuggling)
             raise _refusal(400, "Content-Length and Transfer-Encoding are both set. Send only one of them.")
+        if self.local_only:
+            refuse_others(scope, headers)
         deadline = asyncio.get_running_loop().time() + BODY_S
         received_bytes, complete = 0, False
 

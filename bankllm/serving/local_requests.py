@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from bankllm.util.processes import is_loopback
 
@@ -23,29 +23,21 @@ OWN_SITE = frozenset({"none", "same-origin"})
 ADVICE = "Set BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL and restart the server, or send the request from its own machine"
 
 
-class LocalRequests:
-    """ASGI middleware: 403 for a request from another machine, for another host, or from another web page."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            address, host = (scope.get("server") or ("",))[0], headers.get("host", "")
-            if _is_remote(address):  # e.g. of `uvicorn --host 0.0.0.0`
-                raise _refusal("accepts only requests from its own machine")
-            if not is_loopback(_name(host)):
-                raise _refusal(f"answers to 127.0.0.1 and localhost, not to the host {host[:80]!r}")
-            if found := sorted(PROXY_HEADERS & set(headers)):
-                raise _refusal(f"answers no request that a proxy forwarded (header {found[0]})")
-            # A browser sends Origin with each request to another origin, and with each that is not GET or HEAD.
-            origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                raise _refusal(f"answers no web page of another origin ({origin[:80]!r})")
-            if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in OWN_SITE:
-                raise _refusal("answers no web page of another site")
-        await self.app(scope, receive, send)
+def refuse_others(scope: Scope, headers: Headers) -> None:
+    """Raise `HTTPException` 403 for a request from another machine, for another host, or from another web page."""
+    address, host = (scope.get("server") or ("",))[0], headers.get("host", "")
+    if _is_remote(address):  # e.g. of `uvicorn --host 0.0.0.0`
+        raise _refusal("accepts only requests from its own machine")
+    if not is_loopback(_name(host)):
+        raise _refusal(f"answers to 127.0.0.1 and localhost, not to the host {host[:80]!r}")
+    if found := sorted(PROXY_HEADERS & set(headers)):
+        raise _refusal(f"answers no request that a proxy forwarded (header {found[0]})")
+    # A browser sends Origin with each request to another origin, and with each that is not GET or HEAD.
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise _refusal(f"answers no web page of another origin ({origin[:80]!r})")
+    if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in OWN_SITE:
+        raise _refusal("answers no web page of another site")
 
 
 def _is_remote(address: str) -> bool:
