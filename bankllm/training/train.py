@@ -285,15 +285,10 @@ def count_weights(weights: torch.Tensor) -> int:
 
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
     """Classify the test split. The rows are described at `TrainResult.predictions`."""
-    probabilities = classifier.score(data.test.texts).probabilities
+    answers = zip(data.test.labels, classifier.predict(data.test.texts), strict=True)
     return [
-        {
-            "text_id": text_id,
-            "actual": data.label_names[actual],
-            "predicted": data.label_names[row.argmax()],
-            "confidence": float(row.max()),
-        }
-        for text_id, (actual, row) in enumerate(zip(data.test.labels, probabilities, strict=True))
+        {"text_id": n, "actual": data.label_names[actual], "predicted": found.intent, "confidence": found.confidence}
+        for n, (actual, found) in enumerate(answers)
     ]
 
 

@@ -17,8 +17,7 @@ MAX_VALUES = 1000
 """Maximum number of values in one filter."""
 CREATED_AT = "created_at"
 """Key of the time of writing; no metadata has it (`rows.RESERVED_METADATA`)."""
-_OPERATORS = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
-_COMPARE = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_OPERATORS = {"<": (lt, "$lt"), "<=": (le, "$lte"), ">": (gt, "$gt"), ">=": (ge, "$gte")}
 Values: TypeAlias = Mapping[str, Any]
 """What a filter compares of one row, see `values_of`."""
 
@@ -93,7 +92,7 @@ class Filter:
                 parts.append({"created_s": {operator: datetime.fromisoformat(bound).timestamp()}})
         for key, condition in self._conditions().items():
             if isinstance(condition, Mapping):
-                parts.append({key: {_OPERATORS[operator]: number for operator, number in condition.items()}})
+                parts.append({key: {_OPERATORS[operator][1]: number for operator, number in condition.items()}})
             else:
                 parts.append({"$or": [{key: {"$eq": value}} for value in _listed(condition)]})
         return parts
@@ -118,8 +117,7 @@ def _fitting(values: set[Any], condition: Any) -> set[Any]:
     if isinstance(condition, Mapping):
         numbers = {value for value in values if isinstance(value, int | float)}
         for name, bound in condition.items():
-            compare = _COMPARE[name]
-            numbers = {value for value in numbers if compare(value, bound)}
+            numbers = {value for value in numbers if _OPERATORS[name][0](value, bound)}
         return numbers
     wanted = {_comparable(value) for value in _listed(condition)}
     strings = {value for value in wanted if isinstance(value, str)}
