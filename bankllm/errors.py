@@ -1,5 +1,8 @@
 """All errors that bankllm raises on purpose: what was expected, what was found, and what to try next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BankLLMError(Exception):
     """Base class of the errors below. The CLI prints the message without a traceback and exits with `exit_code`."""
@@ -47,3 +50,27 @@ class RunError(BankLLMError):
 
 class NotMeasured(BankLLMError):
     """A tool, device or key that a measurement needs is missing. The record then has the status `not measured`."""
+
+
+@contextmanager
+def explained(
+    kind: type[BankLLMError],
+    fault: str,
+    advice: str,
+    causes: type[Exception] | tuple[type[Exception], ...] = Exception,
+) -> Iterator[None]:
+    """Turn these exceptions of the block into `kind`, with the message `fault (reason). advice`.
+
+    By default, all exceptions but bankllm's own: those of the libraries for models have no common base class.
+    """
+    try:
+        yield
+    except BankLLMError:
+        raise
+    except causes as error:
+        reason = str(error).strip().partition("\n")[0][:200] or "no message"
+        if not isinstance(error, OSError):
+            reason = f"{type(error).__name__}: {reason}"
+        elif error.strerror:
+            reason = error.strerror
+        raise kind(f"{fault} ({reason}). {advice}") from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bankllm.datasets import DATASETS, Dataset, DataSource, Licence
 from bankllm.datasets.csv_folder import read_files, read_folder
-from bankllm.errors import DataMissing
+from bankllm.errors import DataMissing, explained
 from bankllm.settings import Settings
 
 SHA256 = {
@@ -46,10 +46,8 @@ def _download(settings: Settings) -> dict[str, Path]:
             f"{missing}. The download needs the package datasets: pip install 'bankllm[train]'. {hint}"
         ) from error
     manager = DownloadManager(download_config=DownloadConfig(max_retries=1, disable_tqdm=True))
-    try:
+    with explained(DataMissing, f"{missing}; the download failed", hint):
         return {split: Path(str(manager.download(URL.format(split=split)))) for split in SHA256}
-    except Exception as error:
-        raise DataMissing(f"{missing}; the download failed ({type(error).__name__}). {hint}") from error
 
 
 DATASETS.add("banking77", DataSource(load, LICENCE, SHA256))

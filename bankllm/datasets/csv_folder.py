@@ -3,12 +3,11 @@
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from bankllm.datasets.dataset import Dataset, Split
-from bankllm.errors import DataError
+from bankllm.errors import DataError, explained
 from bankllm.util.text import is_blank
 
 COLUMNS = ["text", "category"]
@@ -27,13 +26,9 @@ def read_files(
     """
     rows, sha256 = {}, {}
     for split, path in paths.items():
-        try:
+        advice = "Expected a folder with train.csv and test.csv. Correct BANKLLM_BANKING77 or the name of the folder."
+        with explained(DataError, f"Data set {name}: {path} cannot be read", advice, OSError):
             content = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"Data set {name}: {path} cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
-                "train.csv and test.csv. Correct BANKLLM_BANKING77 or the name of the folder."
-            ) from error
         sha256[split] = hashlib.sha256(content).hexdigest()
         rows[split] = _parse(content, path)
         if published and sha256[split] != published[split]:

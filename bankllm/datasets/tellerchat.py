@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bankllm.errors import DataError
+from bankllm.errors import DataError, explained
 from bankllm.util.text import is_blank
 
 FOLDER = Path(__file__).parents[1] / "data" / "tellerchat"
@@ -49,10 +49,8 @@ def load(task: type[Example], split: Literal["train", "test"]) -> list[Example]:
 
 def read(path: Path) -> list[Understand | Word]:
     """Read a file of examples. Raises `DataError` that names the line of the first invalid example."""
-    try:
+    with explained(DataError, f"{path} cannot be read", "Expected JSON Lines in UTF-8."):
         lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}. Expected JSON Lines in UTF-8.") from None
     examples: list[Understand | Word] = []
     for number, line in enumerate(lines, 1):
         if is_blank(line):

@@ -8,7 +8,6 @@ An artifact folder holds:
 - for full fine-tuning, the weights of the body in `body/`.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm.auto import tqdm
 
-from bankllm.errors import ModelError, UsageError
+from bankllm.errors import ModelError, UsageError, explained
 from bankllm.model import base_models
 
 Pooling = Literal["mean", "cls", "last"]
@@ -151,10 +150,10 @@ def read_artifact(folder: Path) -> ClassifierConfig:
             f"No trained classifier in {folder}: {TRAINING_FILE} is missing. Pass a folder that `bankllm train` or "
             "notebook 03 wrote."
         )
+    with explained(ModelError, f"{path} cannot be read", "Check its permissions.", OSError):
+        content = path.read_bytes()
     try:
-        return ClassifierConfig.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({os.strerror(error.errno or 0)}). Check its permissions.") from error
+        return ClassifierConfig.model_validate_json(content)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         field = ".".join(map(str, fault["loc"])) or "the top level"

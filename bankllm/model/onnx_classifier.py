@@ -5,17 +5,16 @@
 The file needs no other files: its metadata holds labels, threshold and tokenizer.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from tokenizers import Encoding, Tokenizer
 
-from bankllm.errors import ModelError
+from bankllm.errors import ModelError, explained
 from bankllm.model.artifact import Classifier, ClassifierConfig, Scores
 from bankllm.util.sampling import batches
 
@@ -58,21 +57,12 @@ class OnnxClassifier(Classifier):
         # The softmax over packed texts gives denormal numbers, which Intel cores process slowly. In the process's first
         # session, the option also holds for this thread, and so for the threads that it starts.
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        try:
-            session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        with explained(ModelError, f"{path} cannot be read", "Pass a file that `bankllm export` wrote.", OSError):
+            content = path.read_bytes()
+        advice = "Export the classifier again with `bankllm export`."
+        with explained(ModelError, f"{path} is not a valid ONNX model of this version", advice):
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             return cls(session, OnnxMetadata.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
-        except OSError as error:
-            raise ModelError(
-                f"{path} cannot be read ({os.strerror(error.errno or 0)}). Pass a file that `bankllm export` wrote."
-            ) from error
-        except (KeyError, ValidationError) as error:
-            raise ModelError(
-                f"{path} was not written by `bankllm export` of this version. Export the classifier again."
-            ) from error
-        except Exception as error:  # the errors of onnxruntime and tokenizers have no common base class
-            raise ModelError(
-                f"{path} is not a valid ONNX model ({error}). Export the classifier again with `bankllm export`."
-            ) from error
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         return sum(len(row.ids) for row in self._tokenizer.encode_batch(list(texts)))

@@ -1,11 +1,9 @@
-"""Load models without output that indicates no problem, and explain the errors of the libraries that load them."""
+"""Load models without output that indicates no problem."""
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from bankllm.errors import ModelError
 
 
 @contextmanager
@@ -29,13 +27,3 @@ def quiet_loading() -> Iterator[None]:
 def _not_about_kernels(record: logging.LogRecord) -> bool:
     # Without the optional package `kernels`, bitsandbytes uses its own code for one CPU operation, and logs this.
     return "gemm_4bit_forward" not in str(record.msg)
-
-
-@contextmanager
-def explained(fault: str, expected: str) -> Iterator[None]:
-    """Raise a `ModelError` for any error: those of transformers, tokenizers and safetensors have no common base."""
-    try:
-        yield
-    except Exception as error:
-        reason = (str(error).strip() or "no message").splitlines()[0][:200]
-        raise ModelError(f"{fault} ({type(error).__name__}: {reason}). {expected}") from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bankllm.errors import ModelError
+from bankllm.errors import ModelError, explained
 from bankllm.model.artifact import Pooling
 
 POOLINGS: dict[str, Pooling] = {
@@ -34,7 +34,8 @@ def sentence_pooling(folder: Path) -> SentencePooling | None:
     None if the model has other parts, such as a dense layer or a default prompt, that only sentence-transformers runs.
     Raises `ModelError` if a file is damaged.
     """
-    try:
+    fault = f"The files of sentence-transformers in {folder} cannot be read"
+    with explained(ModelError, fault, "Expected those of one embedding model. Download or copy the folder again."):
         modules = _read(folder / "modules.json", [])
         parts = [module["type"].rpartition(".")[2] for module in modules]
         body = _read(folder / "sentence_bert_config.json", {})
@@ -46,11 +47,6 @@ def sentence_pooling(folder: Path) -> SentencePooling | None:
         if parts not in PLAIN or prompt or body.get("do_lower_case") or len(modes) != 1 or modes[0] not in POOLINGS:
             return None
         return SentencePooling(POOLINGS[modes[0]], body.get("max_seq_length"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"The files of sentence-transformers in {folder} cannot be read ({type(error).__name__}: {error}). "
-            "Expected those of one embedding model. Download or copy the folder again."
-        ) from error
 
 
 def _read(path: Path, missing: Any) -> Any:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bankllm.errors import ModelError
+from bankllm.errors import ModelError, explained
 from bankllm.model.cached_files import cached_path, hub_folder
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
@@ -72,18 +72,17 @@ def _converted(source: Path, settings: Settings) -> Path:
     folder = cached_path(f"{NAME}-{GGUF_SHA256[:12]}-{FORMAT}", settings)
     if _is_intact(folder):
         return folder
-    try:
-        with FileLock(f"{folder}.lock"), quiet_loading():
-            if not _is_intact(folder):
-                if folder.exists():
-                    logger.warning("%s is damaged and is converted again", folder)
-                    shutil.rmtree(folder)
-                _convert(source, folder)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{NAME} could not be converted to {folder} ({type(error).__name__}: {error}). Nothing was kept. Expected "
-            f"a writable folder with {CONVERTED_MB} MB free. Free some space, or set BANKLLM_CACHE to another folder."
-        ) from error
+    advice = (
+        f"Nothing was kept. Expected a writable folder with {CONVERTED_MB} MB free. Free some space, or set "
+        "BANKLLM_CACHE to another folder."
+    )
+    fault, causes = f"{NAME} could not be converted to {folder}", (OSError, SafetensorError)
+    with explained(ModelError, fault, advice, causes), FileLock(f"{folder}.lock"), quiet_loading():
+        if not _is_intact(folder):
+            if folder.exists():
+                logger.warning("%s is damaged and is converted again", folder)
+                shutil.rmtree(folder)
+            _convert(source, folder)
     return folder
 
 

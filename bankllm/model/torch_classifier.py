@@ -9,12 +9,11 @@ from threading import Lock
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
-from bankllm.errors import ModelError
+from bankllm.errors import ModelError, explained
 from bankllm.model import base_models
 from bankllm.model.artifact import (
     ADAPTER_FILE,
@@ -29,7 +28,7 @@ from bankllm.model.artifact import (
 )
 from bankllm.model.denormals import flush_denormals
 from bankllm.model.encoder import EncoderWithHead, KernelHead
-from bankllm.model.quiet_loading import explained, quiet_loading
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
 
 
@@ -65,22 +64,16 @@ class IntentClassifier(Classifier):
             from peft import PeftModel
 
             fault = f"The adapter of {folder.name} cannot be loaded"
-            with (
-                explained(fault, "Train the classifier again, or copy its folder again."),
-                quiet_loading(),
-            ):
+            advice = "Train the classifier again, or copy its folder again."
+            with explained(ModelError, fault, advice), quiet_loading():
                 warnings.filterwarnings("error", "Found missing adapter keys")
                 body = PeftModel.from_pretrained(body, str(folder))
             if dequantise or not artifact.quantised:
                 body = body.merge_and_unload()
         module = EncoderWithHead(body, len(artifact.label_names), artifact.pooling, artifact.logit_scale)
-        try:
+        fault = f"{folder.name}/{HEAD_FILE} is damaged or does not match training.json"
+        with explained(ModelError, fault, "Train the classifier again."):
             _load_head(module, load_file(folder / HEAD_FILE), artifact)
-        except (OSError, RuntimeError, KeyError, SafetensorError) as error:
-            raise ModelError(
-                f"{folder.name}/{HEAD_FILE} is damaged or does not match training.json ({error}). Train the classifier "
-                "again."
-            ) from error
         module.head.to(device)
         return cls(module, load_tokenizer(base), artifact, device)
 
@@ -171,7 +164,7 @@ def load_body(base: base_models.BaseModel, *, quantised: bool, device: str, kind
         # By default transformers loads a 4-bit model to the first GPU, and it cannot be moved afterwards.
         options = {"quantization_config": base_models.quantisation_config(), "device_map": {"": device}}
     expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
-    with explained(f"The base model {base.name} cannot be loaded", expected), quiet_loading():
+    with explained(ModelError, f"The base model {base.name} cannot be loaded", expected), quiet_loading():
         body, report = kind.from_pretrained(location, output_loading_info=True, **options)
     base_models.check_tensors(base, report["missing_keys"])
     return body if quantised else body.to(device)
@@ -181,7 +174,7 @@ def load_tokenizer(base: base_models.BaseModel) -> PreTrainedTokenizerBase:
     """Load the tokenizer. It pads on the right; without a padding token it pads with the end-of-text token."""
     fault = f"The tokenizer of the base model {base.name} cannot be loaded"
     location = base_models.ready_to_load(base)
-    with explained(fault, "Expected tokenizer.json and tokenizer_config.json beside the weights."):
+    with explained(ModelError, fault, "Expected tokenizer.json and tokenizer_config.json beside the weights."):
         tokenizer = AutoTokenizer.from_pretrained(location)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -20,7 +20,7 @@ from fastapi.exceptions import ValidationException
 from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 
-from bankllm.errors import ServerError
+from bankllm.errors import ServerError, explained
 from bankllm.util.redaction import mask
 
 NAMES = {"asctime": "ts", "levelname": "level", "name": "logger", "process": "pid", "exc_info": "exception"}
@@ -46,7 +46,13 @@ def log_config(log_file: Path | None = None) -> dict[str, Any]:
     stderr = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "json"}
     handlers = {"stderr": stderr}
     if log_file is not None:
-        _check_writable(log_file)
+        advice = (
+            "Expected a file in a folder that this user may write to. Choose another file with --log-file, or omit it: "
+            "the log is always written to stderr."
+        )
+        with explained(ServerError, f"The log file {log_file} cannot be written", advice, OSError):
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log_file.open("a").close()
         watched = "logging.handlers.WatchedFileHandler"
         handlers["file"] = {"class": watched, "filename": str(log_file), "formatter": "json"}
     return {
@@ -115,14 +121,3 @@ def _describe_one(error: BaseException) -> str:
     described = "".join(["Traceback (innermost call last):\n", *frames, f"{type(error).__qualname__}: {text}"])
     members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     return "\n\n".join([described, *map(describe, members)])
-
-
-def _check_writable(log_file: Path) -> None:
-    try:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        log_file.open("a").close()
-    except OSError as error:
-        raise ServerError(
-            f"The log file {log_file} cannot be written ({error.strerror}). Expected a file in a folder that this "
-            "user may write to. Choose another file with --log-file, or omit it: the log is always written to stderr."
-        ) from error

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bankllm.datasets import Dataset
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import RunError, UsageError, explained
 from bankllm.training.config import TrainConfig
 from bankllm.util.atomic_files import atomic_writer, check_writable
 
@@ -53,15 +53,11 @@ class Checkpoint:
         check_writable(path)
         if not path.exists():
             return
-        try:
+        advice = "Delete it to train from the start, or choose another file."
+        with explained(RunError, f"{path} is not a checkpoint of a training, or it is damaged", advice):
             with path.open("rb") as file:
                 stored = torch.load(file, map_location="cpu", weights_only=True)
             found, self.state = json.loads(stored["source"]), stored["state"]
-        except Exception as error:
-            raise RunError(
-                f"{path} is not a checkpoint of a training, or it is damaged ({type(error).__name__}). Delete it to "
-                "train from the start, or choose another file."
-            ) from error
         refuse_other(found, source, path)
 
     def save(self, state: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from safetensors import SafetensorError
 
 from bankllm.datasets import licence
-from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.errors import BankLLMError, RunError, UsageError, explained
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.manifest import left_by_tools
 from bankllm.evidence.records import Record, write_rows
@@ -47,17 +47,13 @@ def check_output(output: Path) -> None:
             f"{output} exists and is not a trained classifier. Choose a new or empty folder, or the folder of an "
             "earlier classifier to replace it."
         )
-    try:
+    advice = "Nothing was trained. Choose a new folder inside a writable folder."
+    with explained(RunError, f"A trained classifier cannot be written to {output}", advice, OSError):
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.is_mount() or output.is_symlink() or (output.exists() and not os.access(output, os.W_OK)):
             raise PermissionError("it is a mount point, read-only, or a link to itself, so it cannot be replaced")
         with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
             (Path(folder) / output.name).mkdir()
-    except OSError as error:
-        raise RunError(
-            f"A trained classifier cannot be written to {output} ({error}). Nothing was trained. Choose a new folder "
-            "inside a writable folder."
-        ) from error
 
 
 def write_artifact(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.datasets import Dataset
-from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.errors import BankLLMError, RunError, UsageError, explained
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep_result import Evaluate, SweepResult, read_outcome, train_one
 
@@ -86,15 +86,11 @@ def connect_ray(address: str) -> Iterator[Any]:
         raise UsageError(
             "A sweep on a cluster needs Ray, which is not installed. Run: pip install 'bankllm[cluster]'"
         ) from error
-    try:
+    advice = "Start a cluster with `ray start --head`, and pass the address that it prints."
+    with explained(UsageError, f"No Ray cluster responds at {address}", advice):
         host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), timeout=10).close()  # `ray.init` would try for minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"No Ray cluster responds at {address} ({error}). Start a cluster with `ray start --head`, and pass the "
-            "address that it prints."
-        ) from error
     try:
         yield ray
     finally:

@@ -18,7 +18,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from tqdm.auto import tqdm
 
 from bankllm.datasets import Dataset
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import RunError, UsageError, explained
 from bankllm.profiles import Profile
 from bankllm.training.cached_layers import FrozenCache
 from bankllm.training.config import TrainConfig
@@ -118,13 +118,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     Raises `RunError` if another sweep still holds the lock after `TIMEOUT_S`, or if the folder cannot be opened.
     """
-    try:
+    with explained(RunError, f"The sweep cannot write to {folder}", "Choose a writable folder.", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise RunError(
-            f"The sweep cannot write to {folder} ({os.strerror(error.errno or 0)}). Choose a writable folder."
-        ) from error
     try:
         for attempt in Retrying(
             retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.1), stop=stop_after_delay(TIMEOUT_S)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from bankllm.errors import DataError
+from bankllm.errors import DataError, explained
 from bankllm.util.text import is_blank
 from bankllm.vectors.rows import MetadataValue
 
@@ -104,13 +104,11 @@ def _find(source: Path) -> tuple[list[Path], int]:
 
 def read_document(path: Path) -> list[Chunk]:
     """Split a document into chunks. Raises `DataError` for a file that is damaged, encrypted, too large or no text."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            size = path.stat().st_size / 2**20
-            raise DataError(f"{path} has {size:.0f} MiB: expected at most {MAX_BYTES // 2**20}. Split the file.")
+    with explained(DataError, f"{path} cannot be read", "Check its permissions.", OSError):
+        if (size := path.stat().st_size) > MAX_BYTES:
+            size_mib, limit_mib = size / 2**20, MAX_BYTES // 2**20
+            raise DataError(f"{path} has {size_mib:.0f} MiB: expected at most {limit_mib}. Split the file.")
         content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({os.strerror(error.errno or 0)}). Check its permissions.") from error
     from semantic_text_splitter import TextSplitter
 
     title, paragraphs = _read_pdf(path, content) if path.suffix.lower() == ".pdf" else _read_text(path, content)
@@ -192,7 +190,7 @@ def _read_html(content: bytes | str) -> tuple[str, list[_Paragraph]]:
 def _read_pdf(path: Path, content: bytes) -> tuple[str, list[_Paragraph]]:
     from pypdf import PdfReader
 
-    try:
+    with explained(DataError, f"{path} is no PDF, or is damaged", "Export it again."):
         reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):
             raise DataError(f"{path} is encrypted. Save a copy without a password.")
@@ -200,12 +198,6 @@ def _read_pdf(path: Path, content: bytes) -> tuple[str, list[_Paragraph]]:
             raise DataError(f"{path} has {pages:,} pages: expected at most {MAX_PAGES:,}. Split the file.")
         texts = [page.extract_text() for page in reader.pages]
         title = str(reader.metadata.title or "") if reader.metadata else ""
-    except DataError:
-        raise
-    except Exception as error:  # pypdf has no common class for the errors of damaged files
-        raise DataError(
-            f"{path} is no PDF, or is damaged ({type(error).__name__}: {error}). Export it again."
-        ) from error
     return title, [one for number, text in enumerate(texts, 1) for one in _paragraphs(text, number)]
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from cachetools import TTLCache
 from tqdm.auto import tqdm
 
-from bankllm.errors import UsageError
+from bankllm.errors import ModelError, UsageError, explained
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier
 from bankllm.model.denormals import flush_denormals
-from bankllm.model.quiet_loading import explained, quiet_loading
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
 from bankllm.settings import Settings, get_settings
 from bankllm.util.processes import usable_cores
@@ -192,7 +192,7 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
 
         load_body(base, quantised=False, device="meta")  # SentenceTransformer only logs which tensors are missing
         expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
-        with explained(f"The embedding model {base.name} cannot be loaded", expected):
+        with explained(ModelError, f"The embedding model {base.name} cannot be loaded", expected):
             model = SentenceTransformer(base.location, device=device)
     tokenizing = Lock()  # the tokenizer keeps padding state between calls
 

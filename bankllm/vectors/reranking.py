@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bankllm.errors import ModelError, UsageError
+from bankllm.errors import ModelError, UsageError, explained
 from bankllm.model import base_models
-from bankllm.model.quiet_loading import explained, quiet_loading
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 from bankllm.vectors.rows import Match
 
@@ -30,8 +30,8 @@ class Reranker:
         with quiet_loading():
             from sentence_transformers import CrossEncoder
 
-            fault = f"The re-ranker {base.name} cannot be loaded"
-            with explained(fault, "Expected a cross-encoder of sentence-transformers, as a Hub id or a folder."):
+            expected = "Expected a cross-encoder of sentence-transformers, as a Hub id or a folder."
+            with explained(ModelError, f"The re-ranker {base.name} cannot be loaded", expected):
                 self._model = CrossEncoder(location, device=base_models.device(settings))
         kinds = [str(kind) for kind in self._model.config.architectures or []]
         if self._model.num_labels != 1 or not any("SequenceClassification" in kind for kind in kinds):

@@ -8,7 +8,7 @@ request. Decoding is greedy. `load` opens an engine: `openvino` (batches request
 import json
 from pathlib import Path
 
-from bankllm.errors import ModelError, UsageError
+from bankllm.errors import ModelError, UsageError, explained
 from bankllm.model import base_models
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.generation.streams import GenerationEngine, GenerationRequest, TextStream
@@ -49,15 +49,11 @@ def load(
 
 def check_base(adapter: Path, base: base_models.BaseModel) -> None:
     """Raise `ModelError` if bankllm trained the adapter on other weights than those of `base`."""
-    try:
-        made = json.loads((adapter / TRAINING_FILE).read_bytes())
-        name, sha256 = made["model"], made["model_sha256"]
-    except FileNotFoundError:
+    if not (path := adapter / TRAINING_FILE).exists():
         return
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(
-            f"{adapter / TRAINING_FILE} cannot be read ({type(error).__name__}). Restore the file, or train again."
-        ) from error
+    with explained(ModelError, f"{path} cannot be read", "Restore the file, or train again."):
+        made = json.loads(path.read_bytes())
+        name, sha256 = made["model"], made["model_sha256"]
     if None not in (sha256, base.sha256) and sha256 != base.sha256:
         raise ModelError(
             f"The adapter {adapter} was trained on {name} with the weights sha256 {sha256}. The base model {base.name} "

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bankllm.errors import ModelError, RunError, UsageError
+from bankllm.errors import ModelError, RunError, UsageError, explained
 from bankllm.model import base_models, smollm2
 from bankllm.model.cached_files import cached_path
-from bankllm.model.quiet_loading import explained, quiet_loading
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_folder, flush_to_disk
 from bankllm.util.file_hash import sha256_of
@@ -69,7 +69,7 @@ def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Se
     location = base_models.ready_to_load(base, settings)
     expected = "Expected a causal language model and an adapter that was trained on it."
     with quiet_loading():
-        with explained(f"The language model {base.name} cannot be loaded", expected):
+        with explained(ModelError, f"The language model {base.name} cannot be loaded", expected):
             options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
             loaded: Any = AutoModelForCausalLM.from_pretrained(location, **options)
         model, report = loaded
@@ -77,7 +77,7 @@ def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Se
         if adapter is not None:
             from peft import PeftModel
 
-            with explained(f"The adapter {adapter} cannot be loaded on {base.name}", expected):
+            with explained(ModelError, f"The adapter {adapter} cannot be loaded on {base.name}", expected):
                 if not (adapter / "adapter_config.json").exists():
                     raise FileNotFoundError("adapter_config.json is missing")
                 model = PeftModel.from_pretrained(model, str(adapter))
@@ -130,17 +130,15 @@ def write_gguf(model: Any, base: base_models.BaseModel, kind: str, path: Path) -
 @contextmanager
 def _complete(path: Path) -> Iterator[Path]:
     """Yield a path to write to; the file is at `path` at the end of the block. Raises `ModelError` on a full disk."""
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".gguf-") as folder:
-            partial = Path(folder) / path.name
-            yield partial
-            flush_to_disk(partial)
-            partial.replace(path)
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be written ({error.strerror}). Nothing was kept. Free some space (up to 300 MB), or set "
-            "BANKLLM_CACHE to another folder."
-        ) from error
+    advice = "Nothing was kept. Free some space (up to 300 MB), or set BANKLLM_CACHE to another folder."
+    with (
+        explained(ModelError, f"{path} cannot be written", advice, OSError),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".gguf-") as folder,
+    ):
+        partial = Path(folder) / path.name
+        yield partial
+        flush_to_disk(partial)
+        partial.replace(path)
 
 
 def export_merged(base: base_models.BaseModel, adapter: Path | None, output: Path, settings: Settings) -> None:
@@ -174,14 +172,12 @@ def push(folder: Path, repository: str, settings: Settings) -> None:
 
     if settings.offline:
         raise UsageError("BANKLLM_OFFLINE=1 forbids uploads. Unset it to push to the Hub.")
-    try:
+    advice = (
+        "It is complete on this machine. Expected a repository USER/NAME, and a token that may write to it in HF_TOKEN."
+    )
+    with explained(RunError, f"{folder} cannot be uploaded to {repository}", advice):
         HfApi().create_repo(repository, private=True, exist_ok=True)
         HfApi().upload_folder(folder_path=folder, repo_id=repository)
-    except Exception as error:  # of the Hub, of httpx and of the file system, without a common base
-        raise RunError(
-            f"{folder} cannot be uploaded to {repository} ({type(error).__name__}). It is complete on this machine. "
-            "Expected a repository USER/NAME, and a token that may write to it in HF_TOKEN."
-        ) from error
 
 
 @contextmanager
@@ -189,14 +185,8 @@ def _new_folder(output: Path) -> Iterator[Path]:
     """Yield a folder that becomes `output` when it is complete."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} exists. Choose a new or empty folder.")
-    try:
+    advice = "Nothing was kept. Choose a folder on a disk with enough free space (up to 600 MB for SmolLM2)."
+    with explained(RunError, f"The export cannot be written to {output}", advice):
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(output) as folder:
             yield folder
-    except ModelError:
-        raise
-    except Exception as error:  # safetensors has errors of its own for a full disk
-        raise RunError(
-            f"The export cannot be written to {output} ({type(error).__name__}: {str(error)[:200]}). Nothing was kept. "
-            "Choose a folder on a disk with enough free space (up to 600 MB for SmolLM2)."
-        ) from error

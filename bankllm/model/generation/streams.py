@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from bankllm.errors import BankLLMError, ModelError, UsageError
-from bankllm.model.quiet_loading import explained
+from bankllm.errors import BankLLMError, ModelError, UsageError, explained
 
 Finish = Literal["end", "length", "late", "cancelled"]
 Tokens = list[tuple[int, float]]
@@ -90,7 +89,8 @@ def chat_tokenizer(folder: str, name: str) -> Any:
     """Load the tokenizer of a causal language model. Raises `ModelError` if it has no chat template."""
     from transformers import AutoTokenizer
 
-    with explained(f"The tokenizer of {name} cannot be loaded", "Expected tokenizer.json and tokenizer_config.json."):
+    fault = f"The tokenizer of {name} cannot be loaded"
+    with explained(ModelError, fault, "Expected tokenizer.json and tokenizer_config.json."):
         tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.chat_template is None:
         raise ModelError(

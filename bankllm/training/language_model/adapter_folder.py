@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from bankllm.errors import ModelError, RunError, UsageError
+from bankllm.errors import ModelError, RunError, UsageError, explained
 from bankllm.evidence.raw_files import read_table
 from bankllm.evidence.records import Raw, Record, measure, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE
@@ -69,14 +69,10 @@ def made_from(config: LanguageModelConfig, examples: Sequence[Example], source: 
     }
     if config.start is not None:
         check_base(config.start, base)
-        try:
+        expected = "Expected a folder that `bankllm train --data` wrote."
+        with explained(ModelError, f"The adapter {config.start} cannot be continued", expected):
             earlier = json.loads((config.start / TRAINING_FILE).read_bytes())
             rank, weights = earlier["config"]["rank"], sha256_file(config.start / WEIGHTS)
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise ModelError(
-                f"The adapter {config.start} cannot be continued ({type(error).__name__}: {error}). Expected a folder "
-                "that `bankllm train --data` wrote."
-            ) from error
         if rank != config.rank:
             raise UsageError(f"The adapter {config.start} has rank {rank}, got rank {config.rank}. Use --rank {rank}.")
         made["start"] = {"weights_sha256": weights} | {
@@ -93,25 +89,24 @@ def write(
     The folder appears when all files are complete. Raises `RunError` if it cannot be written.
     """
     output = output.resolve()
-    try:
-        with atomic_folder(output) as new:
-            # PEFT recorded the folder of the base model on this machine.
-            model.peft_config["default"].base_model_name_or_path = made["model"]
-            model.save_pretrained(str(new), save_embedding_layers=False)
-            (new / "README.md").unlink(missing_ok=True)
-            store_in_16_bits(new / WEIGHTS)
-            size = (new / WEIGHTS).stat().st_size
-            write_rows(new / "raw" / COST, [{**costs, "adapter_bytes": size}])
-            write_rows(new / "raw" / CURVE, curve)
-            measured_on = host(str(costs["device"]), str(costs["precision"]))
-            training = {"schema_version": 1, "task": "language-model", **made, "host": measured_on}
-            (new / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
-            describe(new)
-    except OSError as error:
-        raise RunError(
-            f"The adapter cannot be written to {output} ({error}). Choose a writable folder on a disk with enough free "
-            "space, and train again with the same checkpoint: the training resumes after its last step."
-        ) from error
+    advice = (
+        "Choose a writable folder on a disk with enough free space, and train again with the same checkpoint: the "
+        "training resumes after its last step."
+    )
+    fault = f"The adapter cannot be written to {output}"
+    with explained(RunError, fault, advice, OSError), atomic_folder(output) as new:
+        # PEFT recorded the folder of the base model on this machine.
+        model.peft_config["default"].base_model_name_or_path = made["model"]
+        model.save_pretrained(str(new), save_embedding_layers=False)
+        (new / "README.md").unlink(missing_ok=True)
+        store_in_16_bits(new / WEIGHTS)
+        size = (new / WEIGHTS).stat().st_size
+        write_rows(new / "raw" / COST, [{**costs, "adapter_bytes": size}])
+        write_rows(new / "raw" / CURVE, curve)
+        measured_on = host(str(costs["device"]), str(costs["precision"]))
+        training = {"schema_version": 1, "task": "language-model", **made, "host": measured_on}
+        (new / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+        describe(new)
 
 
 def store_in_16_bits(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from bankllm.errors import DataError, ModelError, RunError
+from bankllm.errors import DataError, ModelError, RunError, explained
 from bankllm.model import base_models
 from bankllm.model.denormals import flush_denormals
 from bankllm.model.generation.streams import chat_tokenizer
@@ -150,13 +150,9 @@ def fine_tune(
                     weights.data = weights.data.float()  # TRL made those of a 4-bit model bf16
             trained = [weights for weights in model.parameters() if weights.requires_grad]
             before = [weights.detach().clone() for weights in trained] if config.average else []
-            try:
+            advice = "Free space on the disk, or choose another folder, and start again: the training resumes."
+            with explained(RunError, f"The checkpoint in {folder} cannot be written", advice, OSError):
                 trainer.train(resume_from_checkpoint=str(saved.newest) if saved and saved.newest else None)
-            except OSError as error:
-                raise RunError(
-                    f"The checkpoint in {folder} cannot be written ({error}). Free space on the disk, or choose "
-                    "another folder, and start again: the training resumes."
-                ) from error
     model.eval()
     for weights, start in zip(trained, before, strict=False):
         weights.data.lerp_(start, 0.5)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bankllm.errors import NotMeasured
+from bankllm.errors import NotMeasured, explained
 from bankllm.model import base_models
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.training.config import TrainConfig
@@ -20,18 +20,15 @@ class QLora(Lora):
         import torch
 
         options = base_models.quantisation_config()
-        try:
+        fault = f"QLoRA cannot run on device {device}: bitsandbytes has no working 4-bit kernel"
+        advice = "Install a build of bitsandbytes for this machine, or train with method lora."
+        with explained(NotMeasured, fault, advice):
             with quiet_loading():
                 from bitsandbytes.nn.modules import Linear4bit
 
             layer = Linear4bit(64, 64, quant_type="nf4", compute_dtype=options.bnb_4bit_compute_dtype)
             texts = torch.ones(1, 64, device=device, requires_grad=True)
             layer.to(device)(texts).sum().backward()
-        except (ImportError, OSError, RuntimeError, AttributeError, NotImplementedError) as error:
-            raise NotMeasured(
-                f"QLoRA cannot run on device {device}: bitsandbytes has no working 4-bit kernel ({error}). Install a "
-                "build of bitsandbytes for this machine, or train with method lora."
-            ) from error
 
     def prepare(self, body: Any, config: TrainConfig) -> Any:
         from peft import prepare_model_for_kbit_training
