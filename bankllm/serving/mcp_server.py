@@ -40,6 +40,7 @@ PATH = "/mcp"
 NOT_OFFERED = frozenset({"knowledge", "small_talk", "human_agent"})
 """Tools that answer a whole message; `ask` does."""
 ASK = {
+    "description": "Answer a customer's message, as in the bank's chat, from the accounts and the help articles.",
     "type": "object",
     "properties": {"message": {"type": "string", "minLength": 1, "maxLength": 2000}},
     "required": ["message"],
@@ -51,35 +52,28 @@ def mcp_routes(
     current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit, with_tokens: bool
 ) -> tuple[APIRouter, StreamableHTTPSessionManager]:
     """Return the route, and the manager that the application runs during its lifetime."""
-    schemas = {"ask": ASK} | {
-        name: {**schema, "properties": {key: value for key, value in schema["properties"].items() if key != "tool"}}
-        for name, schema in call_schemas().items()
-        if name not in NOT_OFFERED
-    }
-    descriptions = {name: schema["description"] for name, schema in call_schemas().items()}
-    descriptions["ask"] = "Answer a customer's message, as in the bank's chat, from the accounts and the help articles."
 
-    async def list_tools(context: ServerRequestContext[Any], params: PaginatedRequestParams | None) -> ListToolsResult:
-        return ListToolsResult(tools=[tool(name) for name in schemas])
-
-    def tool(name: str) -> Tool:
-        schema = {key: value for key, value in schemas[name].items() if key != "description"}
-        required = [each for each in schema["required"] if each != "tool"]
+    def tool(name: str, description: str, properties: dict[str, Any], required: list[str], **schema: Any) -> Tool:
         if not with_tokens:
             customer = {"type": "string", "description": "The customer's id, such as CUST001."}
-            schema["properties"] = schema["properties"] | {"customer_id": customer}
-            required.append("customer_id")
+            properties, required = properties | {"customer_id": customer}, [*required, "customer_id"]
+        schema["properties"] = {key: value for key, value in properties.items() if key != "tool"}
+        schema["required"] = [key for key in required if key != "tool"]
         hints = ToolAnnotations(read_only_hint=name not in PLANS and name != "ask", destructive_hint=False)
-        return Tool(
-            name=name, description=descriptions[name], input_schema=schema | {"required": required}, annotations=hints
-        )
+        return Tool(name=name, description=description, input_schema=schema, annotations=hints)
+
+    schemas: dict[str, Any] = {"ask": ASK, **call_schemas()}
+    tools = {name: tool(name, **schema) for name, schema in schemas.items() if name not in NOT_OFFERED}
+
+    async def list_tools(context: ServerRequestContext[Any], params: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=list(tools.values()))
 
     async def call_tool(context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
         given: AccessToken = context.request.state.token  # type: ignore[union-attr]
         arguments = dict(params.arguments or {})
         try:
-            if params.name not in schemas:
-                raise UsageError(f"There is no tool {params.name!r}. Expected one of: {', '.join(schemas)}.")
+            if params.name not in tools:
+                raise UsageError(f"There is no tool {params.name!r}. Expected one of: {', '.join(tools)}.")
             customer_id = given.customer_id or str(arguments.pop("customer_id", ""))
             limit.check(customer_id)
             rights: Rights = "propose" if given.permits(ACTIONS_SCOPE) else "read"
