@@ -37,9 +37,7 @@ def test_minilm_has_the_published_weights(tmp_path: Path) -> None:
     assert base.sha256 == base_models.MINILM_SHA256
     assert base_models.resolve(base_models.MINILM_ID) == base
     (weights := tmp_path / base_models.WEIGHTS).write_bytes(b"other weights")
-    expected = (
-        r"minilm: .* has 13 bytes and sha256 .* Expected weights with sha256 53aa.*or it belongs.*Mend it"
-    )
+    expected = r"minilm: .* has 13 bytes and sha256 .* Expected weights with sha256 53aa.*or it belongs.*Mend it"
     with pytest.raises(ModelError, match=expected):
         check_weights(weights, base_models.MINILM_SHA256, "minilm", "Mend it.")
     with pytest.raises(ModelError, match="is missing"):

@@ -47,7 +47,7 @@ def _rule(schema: Mapping[str, Any], rules: dict[str, str]) -> str:
             parts: list[str] = []
             for name, value in schema["properties"].items():
                 comma = '"," ' if parts else ""
-                part = f"{comma}{_literal(name)} {_text(':')} {_rule(value, rules)}"
+                part = f'{comma}{_literal(name)} ":" {_rule(value, rules)}'
                 parts.append(part if name in schema["required"] else f"({part})?")
             return f'"{{" {" ".join(parts)} "}}"'
     raise UsageError(
@@ -57,8 +57,4 @@ def _rule(schema: Mapping[str, Any], rules: dict[str, str]) -> str:
 
 
 def _literal(value: object) -> str:
-    return _text(json.dumps(value, ensure_ascii=False))
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(json.dumps(value, ensure_ascii=False), ensure_ascii=False)

@@ -78,10 +78,8 @@ class Trainer(SFTTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         tree: prefix_tree.Tree = inputs["tree"].to(model.device)
         with self.accelerator.autocast():
-            decoder, head = model.get_base_model().get_decoder(), model.get_output_embeddings()
-            positions = {"position_ids": tree.position_ids, "layout": tree.layout}
-            hidden = decoder(input_ids=tree.input_ids, use_cache=False, **positions).last_hidden_state[0]
-            loss = head_loss(hidden[tree.before], head.weight, tree.labels)
+            states = prefix_tree.states_before(model.get_base_model(), tree)
+            loss = head_loss(states, model.get_output_embeddings().weight, tree.labels)
         if model.training:
             self.counts["tokens"] += tree.tokens
             self.counts["computed_tokens"] += tree.input_ids.numel()

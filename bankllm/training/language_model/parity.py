@@ -121,9 +121,7 @@ def _chosen(model: Any, tree: prefix_tree.Tree) -> Any:
     """The likeliest token at each place of the rows' completions."""
     body = model.get_base_model() if hasattr(model, "get_base_model") else model
     with prefix_tree.used_in(body):
-        positions = {"position_ids": tree.position_ids, "layout": tree.layout}
-        hidden = body.get_decoder()(input_ids=tree.input_ids, use_cache=False, **positions).last_hidden_state[0]
-    return body.get_output_embeddings()(hidden[tree.before]).argmax(1)
+        return body.get_output_embeddings()(prefix_tree.states_before(body, tree)).argmax(1)
 
 
 def _continued(model: Any, tokenizer: Any, prompt: list[int], kept: list[int]) -> list[int]:

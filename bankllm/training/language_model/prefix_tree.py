@@ -23,16 +23,6 @@ ROWS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
-    """Where the tokens of the rows lie in the tree."""
-
-    nodes: tuple[Tensor, ...]
-    """For each group of rows, (rows, length) int64: position in the tree of each token; 0 where a row has ended."""
-    first: Tensor
-    """(n,) int64: for each position of the tree, one of its places in the flat and joined `nodes`."""
-
-
-@dataclass(frozen=True, eq=False)
 class Tree:
     """A batch with n distinct beginnings."""
 
@@ -40,7 +30,10 @@ class Tree:
     """(1, n) int64."""
     position_ids: Tensor
     """(1, n) int64: distance from the row's beginning."""
-    layout: Layout
+    nodes: tuple[Tensor, ...]
+    """For each group of rows, (rows, length) int64: position in the tree of each token; 0 where a row has ended."""
+    first: Tensor
+    """(n,) int64: for each position of the tree, one of its places in the flat and joined `nodes`."""
     before: Tensor
     """(completion tokens,) int64: position in the tree of the token before each one."""
     labels: Tensor
@@ -49,11 +42,8 @@ class Tree:
     """Tokens of the rows."""
 
     def to(self, device: torch.device) -> Self:
-        layout = Layout(tuple(node.to(device) for node in self.layout.nodes), self.layout.first.to(device))
-        tensors: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, layout=layout, **tensors)
+        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, nodes=tuple(node.to(device) for node in self.nodes), **moved)
 
 
 def pack(rows: Sequence[TokenRow]) -> Tree:
@@ -81,7 +71,8 @@ def pack(rows: Sequence[TokenRow]) -> Tree:
     return Tree(
         torch.tensor([[token for _, token in tree]]),
         torch.tensor([places]),
-        Layout(tuple(nodes), torch.tensor(first)),
+        tuple(nodes),
+        torch.tensor(first),
         torch.tensor(before),
         torch.tensor(labels),
         sum(row.length for row in rows),
@@ -90,7 +81,7 @@ def pack(rows: Sequence[TokenRow]) -> Tree:
 
 @contextmanager
 def used_in(model: Any) -> Iterator[None]:
-    """Inside the block, a model of `transformers` reads trees: it needs the keyword `layout` beside the ids."""
+    """Inside the block, a model of `transformers` reads trees, see `states_before`."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -103,12 +94,19 @@ def used_in(model: Any) -> Iterator[None]:
         model.config._attn_implementation = before
 
 
+def states_before(model: Any, tree: Tree) -> Tensor:
+    """The last hidden state, (completion tokens, hidden), before each token of the rows' completions."""
+    output = model.get_decoder()(input_ids=tree.input_ids, position_ids=tree.position_ids, layout=tree, use_cache=False)
+    states: Tensor = output.last_hidden_state[0][tree.before]
+    return states
+
+
 def _no_mask(*args: object, **kwargs: object) -> None:
     """Rows end on the right, so no token of a row sees the padding."""
 
 
 def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: None, *, layout: Layout, scaling: float, **kwargs: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: None, *, layout: Tree, scaling: float, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """Causal attention within each row. `query`, `key` and `value` are (1, heads, n, width)."""
     tokens = [tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value)]

@@ -32,11 +32,9 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(tiny_base: Path, examp
     model = _model(tiny_base)
     tree = prefix_tree.pack(rows)
     assert tree.input_ids.numel() < tree.tokens == sum(row.length for row in rows)
-    decoder, head = model.get_base_model().get_decoder(), model.get_output_embeddings()
     with prefix_tree.used_in(model.get_base_model()), fast_layers.used_in(model):
-        inputs = {"input_ids": tree.input_ids, "position_ids": tree.position_ids, "layout": tree.layout}
-        hidden = decoder(**inputs).last_hidden_state[0]
-        loss = head_loss(hidden[tree.before], head.weight, tree.labels)
+        states = prefix_tree.states_before(model.get_base_model(), tree)
+        loss = head_loss(states, model.get_output_embeddings().weight, tree.labels)
         loss.backward()
     gradients = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.requires_grad}
 
