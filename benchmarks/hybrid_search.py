@@ -24,7 +24,7 @@ from scipy import stats
 
 from bankllm import datasets
 from bankllm.assistant.bank.knowledge import load_knowledge
-from bankllm.vectors.rows import Mode
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.service import open_service
 
 TOP_K = 20

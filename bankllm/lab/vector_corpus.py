@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bankllm.datasets import Dataset, load, normalise
-from bankllm.vectors.rows import Match, Mode
+from bankllm.vectors.fusion import Mode
+from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, VectorService
 
 Scope = Literal["all", "customer"]

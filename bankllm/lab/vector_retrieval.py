@@ -11,8 +11,8 @@ from bankllm.evidence.format import format_value
 from bankllm.evidence.records import Record
 from bankllm.evidence.run import Run
 from bankllm.lab.plots import Interval
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.namespaces import Collection
-from bankllm.vectors.rows import Mode
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 HALVES: tuple[Mode, ...] = ("dense", "lexical")

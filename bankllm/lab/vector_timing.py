@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bankllm.lab.vector_corpus import SearchScope
-from bankllm.vectors.rows import Mode
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.service import VectorService
 
 TOP_K = 5

@@ -9,7 +9,7 @@ import typer
 from bankllm.errors import DataError, UsageError
 from bankllm.settings import get_settings
 from bankllm.util.text import is_blank
-from bankllm.vectors.rows import Mode
+from bankllm.vectors.fusion import Mode
 
 StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
 UserOption = Annotated[str | None, typer.Option(help="Customer id, such as CUST001.")]

@@ -21,11 +21,11 @@ from bankllm.util.redaction import mask, mask_metadata
 from bankllm.vectors.chunking import Documents, is_below, read_documents
 from bankllm.vectors.embedder import Embedder, embed_texts, query_parts
 from bankllm.vectors.filters import Filter
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.rows import (
     COLLECTION,
     Match,
     MetadataValue,
-    Mode,
     Query,
     Row,
     check_count,
@@ -99,7 +99,7 @@ class _Namespace:
     ) -> list[Match]:
         """Return up to `top_k` texts, best first. `vector` (dim,) is the query's embedding.
 
-        `hybrid` fuses the rankings by meaning (`dense`) and by words (`lexical`). A long query is also
+        `hybrid` fuses the rankings by meaning (`dense`) and by words (`lexical`), see `fusion`. A long query is also
         searched sentence by sentence, unless its vector is given. `where` is a `Filter` or a mapping with its fields.
         Every character of the query is part of a word or between words; there are no operators.
         """

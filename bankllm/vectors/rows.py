@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -17,12 +17,10 @@ import numpy as np
 from bankllm.errors import UsageError
 from bankllm.util.text import is_blank
 from bankllm.vectors.filters import Filter
+from bankllm.vectors.fusion import FoundBy, Mode
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
-Mode: TypeAlias = Literal["hybrid", "dense", "lexical"]
-"""How a search ranks: by meaning (dense), by words (lexical), or by both rankings fused (hybrid)."""
-FoundBy: TypeAlias = Literal["dense", "lexical", "both"]
 RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "created_s", "expires_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 COLLECTION = "collection "
@@ -79,7 +77,7 @@ class Match:
     fused: float = 0.0
     """Score of the fused rankings, by which hybrid search orders; 0 in other modes."""
     found_by: FoundBy = "dense"
-    """Which ranking has the text among its best, see `sqlite.matrix.DEPTH`."""
+    """Which ranking has the text among its best, see `fusion.DEPTH`."""
 
 
 def check_namespace(namespace: str) -> None:

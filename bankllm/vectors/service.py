@@ -18,10 +18,11 @@ from bankllm.errors import UsageError
 from bankllm.settings import Settings, get_settings
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.filters import Filter
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.namespaces import Collection, CustomerMemory, Message
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.rows import Match, Mode, check_ttl
+from bankllm.vectors.rows import Match, check_ttl
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
 

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from pybreaker import CircuitBreaker, CircuitBreakerError
 
 from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.fusion import DEPTH
 from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.rows import Match, Query, Row
 from bankllm.vectors.sqlite.deletion import AskedBy, Receipt
-from bankllm.vectors.sqlite.matrix import DEPTH
 
 logger = logging.getLogger(__name__)
 

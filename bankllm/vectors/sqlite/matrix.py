@@ -1,20 +1,14 @@
-"""The vectors and words of one namespace in memory, with exact search, or approximate search with a graph.
+"""The vectors and words of one namespace in memory, with exact search, or approximate search with a graph."""
 
-Rankings are fused by weighted reciprocal ranks (G. Cormack, C. Clarke and S. Büttcher, Reciprocal Rank Fusion
-Outperforms Condorcet and Individual Rank Learning Methods, 2009). The weights come from measurements
-(`benchmarks/hybrid_search.py`). Among short texts the encoder alone is best, unless the query has a number or a code.
-Among texts longer than the encoder reads, both count the same.
-"""
-
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from bankllm.vectors.filters import Values
-from bankllm.vectors.rows import FoundBy, Query
+from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, FoundBy, fuse, word_weight
+from bankllm.vectors.rows import Query
 from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
 from bankllm.vectors.sqlite.words import Words, appended
 
@@ -24,14 +18,6 @@ OVERHEAD = 1000
 """Bytes of a matrix besides its arrays, so that even empty matrices count in a cache."""
 METADATA_BYTES = 400
 """Approximate bytes of the metadata of one row."""
-K = 60
-"""The method's constant: a larger one makes the first ranks differ less."""
-DEPTH = 100
-"""Length of each fused ranking, unless `top_k` is more."""
-CODE_WEIGHT = 2.0
-"""Weight of the ranking by numbers and codes: a text with the wanted code precedes texts that are only similar."""
-SHORT_WORDS, LONG_WORDS = 80, 160
-"""Mean number of words of a namespace's texts up to which word matches have weight 0, and from which on 1."""
 
 
 class Hit(NamedTuple):
@@ -117,8 +103,7 @@ class Matrix:
             everywhere[worded] = (vectors[worded] @ parts.T).max(axis=1)
         if query.mode == "lexical":
             return [Hit(at, float(everywhere[at]), float(bm25[at]), found_by="lexical") for at in lexical]
-        word_weight = min(1.0, max(0.0, (self.words.mean_length - SHORT_WORDS) / (LONG_WORDS - SHORT_WORDS)))
-        rankings = [(dense, 1.0), (lexical, word_weight)]
+        rankings = [(dense, 1.0), (lexical, word_weight(self.words.mean_length))]
         if codes is not None:
             rankings.append((coded, CODE_WEIGHT))
         by_meaning, by_words = set(dense), set(lexical)
@@ -136,12 +121,3 @@ def best(scores: np.ndarray, candidates: np.ndarray, count: int) -> list[int]:
         candidates = candidates[found >= np.partition(found, -count)[-count]]
     order: list[int] = candidates[np.argsort(-scores[candidates], kind="stable")[:count]].tolist()
     return order
-
-
-def fuse(rankings: Iterable[tuple[Sequence[int], float]]) -> dict[int, float]:
-    """Return the fused score of each item of the (ranking, weight) pairs, best first; ties in order of appearance."""
-    scores: dict[int, float] = defaultdict(float)
-    for ranking, weight in rankings:
-        for rank, item in enumerate(ranking, 1):
-            scores[item] += weight / (K + rank)
-    return dict(sorted(scores.items(), key=lambda item: -item[1]))

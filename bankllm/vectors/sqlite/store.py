@@ -15,7 +15,8 @@ from typing import Any, get_args
 import numpy as np
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.rows import Match, Mode, Query, Row, check_id, check_namespace, check_top_k, checked, unit_vectors
+from bankllm.vectors.fusion import Mode
+from bankllm.vectors.rows import Match, Query, Row, check_id, check_namespace, check_top_k, checked, unit_vectors
 from bankllm.vectors.sqlite.clock import Clock
 from bankllm.vectors.sqlite.connection import SharedConnection
 from bankllm.vectors.sqlite.deletion import AskedBy, Receipt, delete_rows
