@@ -68,9 +68,7 @@ def explained(
     except BankLLMError:
         raise
     except causes as error:
-        reason = str(error).strip().partition("\n")[0][:200] or "no message"
-        if not isinstance(error, OSError):
-            reason = f"{type(error).__name__}: {reason}"
-        elif error.strerror:
+        reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
+        if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         raise kind(f"{fault} ({reason}). {advice}") from error

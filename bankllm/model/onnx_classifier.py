@@ -59,8 +59,8 @@ class OnnxClassifier(Classifier):
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         with explained(ModelError, f"{path} cannot be read", "Pass a file that `bankllm export` wrote.", OSError):
             content = path.read_bytes()
-        advice = "Export the classifier again with `bankllm export`."
-        with explained(ModelError, f"{path} is not a valid ONNX model of this version", advice):
+        fault = f"{path} is not a valid ONNX model that `bankllm export` of this version wrote"
+        with explained(ModelError, fault, "Export the classifier again with `bankllm export`."):
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             return cls(session, OnnxMetadata.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
 
