@@ -172,15 +172,13 @@ class Understanding:
             )
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
-            if (
-                found := []
-                if withdrawn
-                else of_shown(pending.message, turns, self.views.or_empty(pending.customer_id), day)
+            pending.decision, asked = self._in_context(pending, turns, encode)
+            if not withdrawn and (
+                found := of_shown(pending.message, turns, self.views.or_empty(pending.customer_id), day)
             ):
                 return [*found]
             if not turns and P["vague"].fullmatch(pending.message):
                 return []
-            pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
             if turns and takes_back(calls, pending.message):
                 return [NOTHING_ORDERED]
