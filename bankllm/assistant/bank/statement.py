@@ -115,6 +115,8 @@ class Statement:
         self.query = query
         self.accounts = [a for a in bank.accounts(customer_id) if query.account_id in (None, a.account_id)]
         self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
+        if query.foreign:
+            self.rows = [row for row in self.rows if query.foreign in (row.currency, row.original_currency)]
         for part in query.without:
             left_out = set(bank.transactions(customer_id, replace(query, limit=None, **part)))
             self.rows = [row for row in self.rows if row not in left_out]
@@ -142,14 +144,17 @@ class Statement:
         query = self.query
         words = f" {merchant} {query.merchant}" if query.merchant else ""
         words += f" {'from' if query.direction == 'in' else 'on'} {query.category}" if query.category else ""
-        if query.minimum_minor is not None:
+        if query.minimum_minor is not None and query.minimum_minor == query.maximum_minor:
+            words += f" of exactly {format_money(query.minimum_minor, self.currency)}"
+        elif query.minimum_minor is not None:
             words += f" of {format_money(query.minimum_minor, self.currency)} or more"
-        if query.maximum_minor is not None:
+        if query.maximum_minor not in (None, query.minimum_minor):
             words += " and" if query.minimum_minor is not None else " of"
-            words += f" {format_money(query.maximum_minor, self.currency)} or less"
+            words += f" {format_money(query.maximum_minor or 0, self.currency)} or less"
         words += {"card": " by card", "own_transfer": " from your other accounts"}.get(query.kind or "", "")
         left_out = [value.replace("_", " ") for part in query.without for value in part.values()]
         words += f" without {' and '.join(left_out)}" if left_out else ""
+        words += f" in {query.foreign}" if query.foreign else ""
         words += f" still {query.status}" if query.status == "pending" else ""
         if query.account_id:
             words += f" {'into' if query.direction == 'in' else 'from'} the {self.accounts[0].name}"

@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import TOGETHER, Statement, counted, period, query_of, table
+from bankllm.assistant.bank.statement import TOGETHER, Statement, counted, money_in_all, period, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 from bankllm.assistant.tools.averages import Total, averaged, ranked, with_beginning
 
@@ -80,6 +80,11 @@ def look_up(request: Request, bank: Bank) -> Facts:
         **table(rows),
     }
     notes = [statement.note] if statement.note else []
+    if query.foreign and (paid := [row for row in rows if row.original_minor]):
+        originals = (
+            (str(row.original_currency), abs(row.original_minor or 0) * (-1) ** (row.amount_minor > 0)) for row in paid
+        )
+        notes.append(f"That was {money_in_all(originals)}. I cannot tell where you paid.")
     if per:
         averages = [averaged(total, statement, per) for total in totals if total.count]
         result["averages"] = [average for average, _ in averages]

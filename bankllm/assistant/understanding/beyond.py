@@ -35,7 +35,8 @@ def beyond(
     if tools & (READS | SHOWS) and P["secret"].search(message):
         return REPLIES["secret"]
     given = {name for call in calls for name in call}
-    found = next((name for name in _COMPUTED if P[name].search(message)), "")
+    computed = (name for name in _COMPUTED if not ("foreign" in given and name in ("trip", "currency")))
+    found = next((name for name in computed if P[name].search(message)), "")
     found = found or next((_WISHED[name] for name in wish(message).asked.keys() & _WISHED.keys() - given), "")
     if found == "average" and "standing_orders" in tools:
         return ""  # what is paid each month

@@ -65,6 +65,7 @@ def period(words: str, today: date) -> DayRange | None:
     text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
     if re.fullmatch(r"(?:the )?last week", text) and "the last week" in words.lower():
         text = "past week"  # the last seven days; without the article it is the week before this one
+    text = re.sub(r"\bthis time last year\b", f"{MONTHS[today.month]} {today.year - 1}", text)
     found = _bracketed(text, today) or _edge(text, today)
     found = found or _range(text, today) or _open(text, today) or _days(text, today)
     if found and found == (today, today) and re.fullmatch(WEEKDAY, text):

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, TransactionQuery
-from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.assistant.understanding import WORDS, amounts, patterns, periods
 from bankllm.assistant.understanding.names import LONGEST_NAME, beginning, fitting, plain
 from bankllm.errors import UsageError
 
@@ -22,7 +22,9 @@ PLAIN = patterns("patterns")["plain_word"]
 CATEGORIES = patterns("categories")
 NEAR_CATEGORIES = patterns("near_categories")
 CURRENCIES = patterns("currencies")
+PLACES = patterns("places_abroad")
 ACCOUNT_KINDS = patterns("account_kinds")
+BEYOND: dict[str, str] = WORDS["beyond_replies"]
 KINDS = patterns("kinds")
 
 
@@ -164,6 +166,16 @@ def _left_out(words: str, customer: CustomerView) -> Values:
         return subject("category", words, customer)
     except (Ask, Unread):
         return {}
+
+
+def foreign(words: str, customer: CustomerView) -> Values:
+    """Read the currency of payments, or the place of a trip by the currency in which one pays there."""
+    code = next((code for code, names in CURRENCIES.items() if names.fullmatch(words)), None)
+    place = next((code for code, names in PLACES.items() if names.fullmatch(words)), None)
+    home = customer.accounts[0].currency if customer.accounts else None
+    if not (code or place) or place == home:
+        raise Unread(BEYOND["trip"])
+    return {"foreign": code or place}
 
 
 def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:

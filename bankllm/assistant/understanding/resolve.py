@@ -137,7 +137,7 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
             return Question(call["tool"], slot, str(ask), ask.options, call)
         except Unread as error:
             unread.append(str(error))
-    if call["tool"] == "spending" and not unread and not values.keys() - {"direction"}:
+    if call["tool"] == "spending" and not unread and not values.keys() - {"direction", "foreign"}:
         text = "For which days do you want to know it? For example: this month, October, or since 1 March."
         return Question("spending", "period", text, call=call)
     if "per" in values and "date_to" not in values and values["per"] != "payment":
@@ -173,6 +173,7 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         "maximum": lambda: readers.bound(words, "maximum_minor", customer),
         "limit": lambda: readers.limit(words),
         "without": lambda: readers.left_out(words, customer),
+        "foreign": lambda: readers.foreign(words, customer),
         "merchant": lambda: readers.subject("merchant", words, customer, near=tool == "standing_orders"),
         "category": lambda: readers.subject("category", words, customer),
         "account": lambda: readers.account(words, "account_id", customer, pays=acts),

@@ -93,6 +93,7 @@ class Rules:
         if (tool in LOOK_UPS or not tool) and messages[1:]:
             tool = of_before(messages[-1], messages[-2]) or tool
         summed = bool(asked.keys() & SUMMED) and self._is_of_payments(tool, heard)
+        summed = summed or (tool == "knowledge" and "by" in asked and bool(self._slots(messages[-1]).periods()))
         if summed:
             tool = "spending"
         elif tool in MISTAKEN and first and self._is_about(tool, messages):

@@ -15,6 +15,8 @@ from bankllm.errors import UsageError
 Span = tuple[int, int]
 """Start and end of a value in a message."""
 
+SHORT_WORD = 4
+"""Letters up to which an unknown word beside a name may be no name: "tesco and eh"."""
 FREQUENT = 300
 """Words of a lower rank are never a name unless they have a capital letter."""
 NEW = 10**9
@@ -64,6 +66,7 @@ class Slots:
             ][:1],
             "minimum": lambda: self._take(self._bound("minimum")),
             "maximum": lambda: self._take(self._bound("maximum")),
+            "exact": lambda: self._take([match.span() for match in P["exact"].finditer(self.rest)][:1]),
             "amount": lambda: self._take(_final(self.message, self._amounts())),
             "account": lambda: self._take(self._known("account")[: MAX_CALLS if tool == "balance" else 1]),
             "card": lambda: self._take(self._known("card")[:1]),
@@ -71,10 +74,12 @@ class Slots:
                 self._known("own_account")[:1] or self._named("payee", 2) or self._after("payee_after")
             ),
         }
-        wanted = copied_arguments(tool) | ({"order"} if tool == "transactions" else set())
+        wanted = copied_arguments(tool) | ({"order", "exact"} if tool == "transactions" else set())
         found = {argument: read() for argument, read in readers.items() if argument in wanted}
         if found.get("minimum") and f"exactly {found['minimum'][0]}" in self.message:
             found["maximum"] = found["minimum"]
+        if (exact := found.pop("exact", [])) and not (found["minimum"] or found["maximum"]):
+            found["minimum"] = found["maximum"] = exact
         if tool == "spending":
             saves = P["put_away"].search(self.message) and found["account"]
             found["direction"] = ["in"] if P["income"].search(self.message) or saves else []
@@ -335,11 +340,8 @@ class Slots:
             beside = any(P["and"].fullmatch(self.rest[min(last, end) : max(start, first)]) for first, last in own)
             unknown = self._kind(match)[0] in "Cu"
             inside = any(first <= start and end <= last for first, last in own)
-            if (
-                beside
-                and not inside
-                and (fitting(match[0], self.names, partial=unknown, typos=False) or (unknown and match[0][0].isupper()))
-            ):
+            new = unknown and (match[0][0].isupper() or len(match[0]) > SHORT_WORD)
+            if beside and not inside and (new or fitting(match[0], self.names, partial=unknown, typos=False)):
                 spans.append((start, end))
         return sorted(spans)
 

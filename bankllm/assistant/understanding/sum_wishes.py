@@ -13,8 +13,10 @@ from bankllm.assistant.understanding import WORDS, patterns
 
 P = patterns("figures")
 UNITS = {name: re.compile(rf"\b(?:{words})", re.IGNORECASE) for name, words in WORDS["units"].items()}
+PLACES = "|".join(WORDS["places_abroad"].values())
+_PLACE = re.compile(rf"\b(?:in |to |from )?(?P<words>{PLACES})\b(?:(?: ?/ ?|,? and |, )(?:{PLACES})\b)*", re.IGNORECASE)
 SUMS = frozenset(("spending", "transactions"))
-WISHES = frozenset(("per", "by", "without"))
+WISHES = frozenset(("per", "by", "without", "foreign"))
 SUMMED = frozenset(("per", "by"))
 """Wishes that are about a sum."""
 NEAR = 25
@@ -27,17 +29,23 @@ class Wish(NamedTuple):
     """The message without the words of the wish, or the message if no other word is left."""
     asked: Call
     """`per`: the unit of an average. `by`: `merchant`, `shop` or `category`, with `order` and `limit`. `without`: words
-    for what a sum or list leaves out."""
+    for what a sum or list leaves out. `foreign`: a currency, or the place of a trip where one pays with it."""
 
 
 def wish(message: str) -> Wish:
     """Return what the message asks beyond a sum or a list."""
     asked: dict[str, str] = {}
     message = P["without_small"].sub(r"over \g<small>", P["without_large"].sub(r"under \g<large>", message))
+    message = P["without_after"].sub(r" without \g<words>", message)
     rest = message
     if left_out := P["without"].search(message):
         asked["without"] = left_out["words"].strip(" ,") or left_out[0]
         rest = f"{message[: left_out.start()]} {message[left_out.end() :]}"
+    trip = None if P["no_trip"].search(rest) else P["trip"].search(rest) and _PLACE.search(rest)
+    if abroad := trip or P["in_currency"].search(rest):
+        asked["foreign"] = abroad["words"]
+        rest = f"{rest[: abroad.start()]} {rest[abroad.end() :]}"
+        rest = P["trip"].sub(" ", rest) if trip else rest
     if by := _by(rest):
         return Wish(rest, asked | by)
     rate, average = P["rate"].search(rest), None if P["no_average"].search(rest) else P["average"].search(rest)
@@ -74,7 +82,7 @@ def with_wish(calls: Sequence[Call], messages: Sequence[str]) -> list[Call]:
         asked = {name: value for name, value in asked.items() if name == "without"}
     if not own and any(words.lower() == asked.get("without", "").lower() for call in about for words in call.values()):
         asked = {}  # what was left out is asked for
-    if not asked or not about or (len(about) > 1 and asked.keys() != {"per"}):
+    if not asked or not about or (len(about) > 1 and not asked.keys() <= {"per", "foreign"}):
         return list(calls)
     return [_with(call, asked, messages[-1], plain) if call in about else call for call in calls]
 
