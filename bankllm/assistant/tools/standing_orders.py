@@ -28,6 +28,8 @@ KINDS = {
     "subscription": re.compile(r"\bsubscriptions?\b", re.IGNORECASE),
     ONCE: re.compile(r"\b(?:scheduled|future|upcoming) (?:transfers?|payments? to)\b", re.IGNORECASE),
 }
+ALL = re.compile(r"\b(?:bills|outgoings)\b", re.IGNORECASE)
+"""Words of a customer who means all kinds."""
 FROM_ACCOUNT = r"\b(?:from|of|out of|on|in) (?:my |the |our )?{}\b"
 
 
@@ -63,7 +65,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
 
 
 def kinds_named(message: str) -> list[str]:
-    return [kind for kind, words in KINDS.items() if words.search(message)]
+    return [kind for kind, words in KINDS.items() if words.search(message) and not ALL.search(message)]
 
 
 def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:

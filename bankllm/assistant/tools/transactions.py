@@ -48,7 +48,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
         text = f"Your {first if found > 1 or not conditions else 'only'} {noun}{about}{when}: {line(rows[0])}."
     else:
         of_all = f" of {found:,}" if found > len(rows) else ""
-        summed = _in_all(rows) if query.limit and conditions else ""
+        summed = _in_all(rows) if "limit" in request.call.arguments and conditions else ""
         head = f"Your {len(rows)} {first}{of_all} {nouns}{about}{when}{summed}:"
         if conditions and found == len(rows):
             head = f"You have {found:,} {nouns}{about}{when}{_in_all(rows)}, the {first} first:"

@@ -30,6 +30,7 @@ ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
 _TOKEN = re.compile(r"[^\s|(\"'“‘<>≤≥][^\s|]*")
 _TRAILING = re.compile(r"(?:['’]s)?[.,;:?!)\"'”…]*$")
+_END = re.compile(r"[.?!](?=\s|$)")
 _WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
 _CATEGORIES = [words for name in ("near_categories", "categories") for pair in WORDS[name].items() for words in pair]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
@@ -223,7 +224,9 @@ class Slots:
         named = [match.span() for match in P["named_period"].finditer(self.message)]
         named = [one for one in named if not any(start <= one[0] and one[1] <= end for start, end in spans)]
         spans = [span for span in spans if not any(start < span[1] and span[0] < end for start, end in named)]
-        return self._joined(_final(self.message, sorted(spans + named)))
+        spans = sorted(spans + named)
+        asked = [span for span in spans if (ends := _END.search(self.message, span[1])) and ends[0] == "?"]
+        return self._joined(_final(self.message, asked or spans))
 
     def _joined(self, spans: list[Span]) -> list[Span]:
         """Keep the last of several periods, and those before it that belong to the same list or comparison."""
@@ -323,11 +326,17 @@ class Slots:
     def _with_categories(self, own: list[Span], categories: list[Span]) -> list[Span]:
         """Add the categories of a list to the customer's own names in it: "Uber, takeaways and Ticketmaster"."""
         sure = [one for one in categories if _SURE_CATEGORY.fullmatch(self.message[slice(*one)])]
+        own = [one for one in own if not any(self._is_part(one, of) for of in sure)]
         apart = [one for one in sure if not any(start < one[1] and one[0] < end for start, end in own)]
         spans = sorted(own + apart)
         between = (self.rest[end:start] for (_, end), (start, _) in pairwise(spans))
         listed = own and all(map(self._is_own, own)) and all(map(P["listed"].fullmatch, between))
         return spans[:MAX_CALLS] if listed else own
+
+    def _is_part(self, own: Span, category: Span) -> bool:
+        """Whether a part of a name is only a part of a category's: "the council" of "the council tax"."""
+        whole = fitting(self.message[slice(*own)], self.names, partial=False)
+        return not whole and category[0] < own[1] < category[1]
 
     def _is_own(self, span: Span) -> bool:
         return bool(fitting(self.message[slice(*span)], self.names))

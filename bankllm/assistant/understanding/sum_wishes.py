@@ -13,6 +13,7 @@ from bankllm.assistant.understanding import WORDS, patterns
 
 P = patterns("figures")
 UNITS = {name: re.compile(rf"\b(?:{words})", re.IGNORECASE) for name, words in WORDS["units"].items()}
+BOUND = patterns("unused")["bound"]
 PLACES = "|".join(WORDS["places_abroad"].values())
 _PLACE = re.compile(rf"\b(?:in |to |from )?(?P<words>{PLACES})\b(?:(?: ?/ ?|,? and |, )(?:{PLACES})\b)*", re.IGNORECASE)
 SUMS = frozenset(("spending", "transactions"))
@@ -49,7 +50,8 @@ def wish(message: str) -> Wish:
     if by := _by(rest):
         return Wish(rest, asked | by)
     rate, average = P["rate"].search(rest), None if P["no_average"].search(rest) else P["average"].search(rest)
-    if average or P["often"].search(rest) or (rate and P["asks_rate"].search(rest) and not P["no_rate"].search(rest)):
+    often = P["often"].search(rest) and not BOUND.search(rest)  # a sum cannot leave out payments by their amount
+    if average or often or (rate and P["asks_rate"].search(rest) and not P["no_rate"].search(rest)):
         near = rate[0] if rate else rest[average.start() : average.end() + NEAR] if average else ""
         asked["per"] = next((unit for unit, words in UNITS.items() if words.search(near)), "month")
         rest = P["average"].sub(" ", P["rate"].sub(" ", rest))
