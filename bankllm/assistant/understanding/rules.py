@@ -180,7 +180,10 @@ class Rules:
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
         sentences = UNUSED["sentence"].split(messages[-1])
-        message = next((one for one in sentences if one.endswith("?")), sentences[-1])
+        asked = next((one for one in sentences if one.endswith("?")), sentences[-1])
+        return any(self._names_payments(tool, one, messages) for one in dict.fromkeys((messages[-1], asked)))
+
+    def _names_payments(self, tool: str, message: str, messages: Sequence[str]) -> bool:
         if R["explains"].search(message) or R["balance"].search(message):
             return False
         if len(message.split()) > SHORT and tool != "balance":

@@ -46,7 +46,7 @@ def wish(message: str) -> Wish:
     if abroad := trip or P["in_currency"].search(rest):
         asked["foreign"] = abroad["words"]
         rest = f"{rest[: abroad.start()]} {rest[abroad.end() :]}"
-        rest = P["trip"].sub(" ", rest) if trip else rest
+        rest = P["trip"].sub(" ", " ".join(rest.split())) if trip else rest
     if by := _by(rest):
         return Wish(rest, asked | by)
     rate, average = P["rate"].search(rest), None if P["no_average"].search(rest) else P["average"].search(rest)

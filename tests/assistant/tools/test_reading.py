@@ -334,6 +334,14 @@ def test_sums_of_merchants_or_months_are_added_up_where_no_payment_is_in_two(ban
     assert total("in total", OCTOBER, YEAR) is None
 
 
+def test_payments_in_a_foreign_currency_and_of_an_exact_amount(bank: SQLiteBank) -> None:
+    facts = ask(bank, "spending", foreign="EUR", date_from="2026-08-01", date_to="2026-08-31")
+    assert facts.text.startswith("You spent £515.75 in EUR in August 2026 (1 to 31 August), in 12 payments.")
+    assert facts.text.endswith("That was €600.05. I cannot tell where you paid.")
+    exact = ask(bank, "transactions", minimum_minor=2499, maximum_minor=2499, **OCTOBER)
+    assert exact.text.startswith("Your only transaction of exactly £24.99 in October 2026")
+
+
 @pytest.mark.parametrize("tool", ["spending", "transactions"])
 def test_a_period_before_the_records_is_said(bank: SQLiteBank, tool: str) -> None:
     text = ask(bank, tool, date_from="2024-02-01", date_to="2024-02-29").text

@@ -50,6 +50,13 @@ def test_the_rules_answer_where_the_model_lost_a_wish_or_a_day(rules: Rules) -> 
     assert [call["period"] for call in calls] == ["May", "June"]
 
 
+def test_the_rules_answer_about_own_data_where_the_model_found_an_article_or_left_a_restriction(rules: Rules) -> None:
+    article = {"tool": "knowledge", "question": "How much do I pay Octopus Energy each month"}
+    assert checked(rules, "How much do I pay Octopus Energy each month?", article) is None
+    calls = checked(rules, "Tesco or Greggs since August", {"tool": "spending", "merchant": "Tesco"}) or []
+    assert [call["merchant"] for call in calls] == ["Tesco", "Greggs"]
+
+
 def test_what_the_model_read_surely_stays(rules: Rules) -> None:
     call = {"tool": "spending", "merchant": "Tesco", "period": "since the summer holidays"}
     message = "how much at Tesco since my birthday no scratch that since the summer holidays"

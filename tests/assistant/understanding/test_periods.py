@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from bankllm.assistant.understanding.periods import day, period
+from bankllm.assistant.understanding.periods import day, month_first, period
 from bankllm.errors import UsageError
 
 TODAY = date(2026, 11, 29)
@@ -104,13 +104,29 @@ TODAY = date(2026, 11, 29)
         ("Sept/Oct", "2026-09-01", "2026-10-31"),
         ("since I cancelled on 6 Oct", "2026-10-06", "2026-11-29"),
         ("this financial year", "2026-04-06", "2026-11-29"),
+        ("since the new tax year began", "2026-04-06", "2026-11-29"),
+        ("on sunday", "2026-11-22", "2026-11-22"),
+        ("the end of October", "2026-10-25", "2026-10-31"),
+        ("beginning of last month", "2026-10-01", "2026-10-07"),
+        ("since september started", "2026-09-01", "2026-11-29"),
+        ("since like labor day", "2026-09-07", "2026-11-29"),
+        ("cyber monday", "2025-12-01", "2025-12-01"),
+        ("the November one", "2026-11-01", "2026-11-29"),
+        ("nov 15 thru 20", "2026-11-15", "2026-11-20"),
+        ("this time last year", "2025-11-01", "2025-11-30"),
     ],
 )
 def test_words_become_days(words: str, begin: str, end: str) -> None:
     assert period(words, TODAY) == (date.fromisoformat(begin), date.fromisoformat(end))
 
 
+def test_americans_write_the_month_first() -> None:
+    assert month_first("between 10/01 and 10/15") == "between 01/10 and 15/10"
+    assert month_first("since 9/1/26, in 9/2026") == "since 1/9/26, in 9/2026"
+
+
 def test_a_period_may_have_no_beginning() -> None:
+    assert period("since the start of your records", TODAY) == (None, TODAY)
     assert period("before Easter", TODAY) == (None, date(2026, 4, 4))
 
 

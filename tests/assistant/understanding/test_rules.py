@@ -67,10 +67,21 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
         ("transfers to savings this year", ["transactions"]),
         ("my sort code and a list of my direct debits", ["account_details", "standing_orders"]),
         ("my balance with my IBAN", ["balance", "account_details"]),
+        ("How much interest has my savings account earned in 2026?", ["spending"]),
+        ("books this yr", ["transactions"]),
+        ("Zalando last month after the refund", ["spending"]),
+        ("I took the trousers back to Next, did they ever put the money back?", []),
+        ("daily limit on the travel mastercard?", ["card_status"]),
     ],
 )
 def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[str]) -> None:
     assert [call["tool"] for call in proposed(embedder, message)] == tools
+
+
+def test_a_few_words_that_name_a_merchant_are_about_its_payments(embedder: Embedder) -> None:
+    for message in ("The dog is bankrupting me. Costa, year to date?", "I just need one number. Costa. October."):
+        (call,) = proposed(embedder, message, names=("Costa",))
+        assert call["tool"] == "transactions"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,11 @@ def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[st
         ),
         ("costa payments between 50 and 60 pounds since august", [("minimum", "50")]),
         ("pret over £5 in may", [("minimum", "£5")]),
+        ("show payments of £24.99 at costa", [("minimum", "£24.99")]),
+        ("show payments of about £24.99 at costa", [("minimum", None)]),
+        ("Costa in october? I was away in may", [("period", "october")]),
+        ("am i spending more at costa this month than last", [("period", "this month"), ("period", "last month")]),
+        ("costa vs sainsburys in may", [("merchant", "costa"), ("merchant", "sainsburys")]),
     ],
 )
 def test_what_a_sum_is_about(embedder: Embedder, message: str, wanted: list[tuple[str, str | None]]) -> None:

@@ -28,6 +28,8 @@ LIST = {"tool": "transactions", "period": "October"}
         ("groceries in October, not Tesco", GROCERIES, "not Tesco"),
         ("Tesco and the council tax in October", TESCO_IN_OCTOBER, "council tax"),
         ("what went to Tesco and Octopus Energy in October", TESCO_IN_OCTOBER, "Octopus Energy"),
+        ("how much did I pay him in October", {"tool": "spending", "period": "October"}, "pay him"),
+        ("how much did christmas cost me in October", {"tool": "spending", "period": "October"}, "christmas"),
         ("television licence in October", LIST, "television licence"),
     ],
 )  # fmt: skip
@@ -54,6 +56,8 @@ def test_an_unused_restriction_is_asked_about(
         ("have I spent over 200 at Tesco in October", TESCO_IN_OCTOBER),
         ("what did I pay at Tesco in October, not sure I have it", TESCO_IN_OCTOBER),
         ("which shops in October", LIST),
+        ("groceries in October minus the refunds", GROCERIES),
+        ("Tesco in October, NOT tesco express", TESCO_IN_OCTOBER),
         ("groceries in October without Tesco", {**GROCERIES, "without": "Tesco"}),
         ("what is in the joint account", {"tool": "balance", "account": "joint account"}),
     ],
