@@ -38,7 +38,9 @@ def grade(question: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
     stated = {amount for amount in MONEY.findall(text) if float(amount.replace(",", ""))}
     if question["kind"] == "ask":
         return "wrong" if stated else "right"
-    if question["kind"] == "none" and not stated:
+    if question["kind"] == "none":
+        if stated:
+            return "wrong"
         return "right" if NOTHING.search(text) else "asked" if "?" in text else "other"
     shown = {abs(int(number)) for number in re.findall(r"-?\d+", json.dumps(results))}
     whole = 1 if question.get("currency") == "JPY" else 100
