@@ -30,13 +30,14 @@ from bankllm.assistant.language_model import LanguageUnderstanding, needs_model,
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
-from bankllm.assistant.understanding.completion import COMPLETED, only_account
+from bankllm.assistant.understanding.completion import COMPLETED, SUBJECTS, only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
 from bankllm.assistant.understanding.problems import names_nothing, names_shop, on_topic, told
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.assistant.waiting import (
     Item,
@@ -67,6 +68,8 @@ WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "dir
 """Parts of a call that name nothing of the customer's."""
 NAMING = COMPLETED | {"card_status"}
 """Reading tools whose calls get the account or card that the message names."""
+FEW_WORDS = 10
+"""Words of a message that only asks for payments, and tells of nothing."""
 SEVERAL = frozenset(("card", "category", "merchant"))
 """Arguments whose question is also answered by "both"."""
 UNKNOWN = Facts(
@@ -113,7 +116,8 @@ class Understanding:
         pending.decision = self._decide(encoded)
         cared = self._care(pending.message, encoded.vector)
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
-        if cared and cared.instead_of_answer(ambiguous=pending.decision.is_topic or asks_on):
+        ambiguous = pending.decision.is_topic or asks_on or (cared is not None and self._is_of_own(pending, encode))
+        if cared and cared.instead_of_answer(ambiguous):
             pending.decision, pending.kept = Decision(cared.intent), False
             self._orders.withdraw(pending)
             if cared.holds_payments and self._desk:
@@ -269,7 +273,7 @@ class Understanding:
         messages = self._messages(pending)
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
-        rules = Rules(self._head, partial(_embedded, encode), day, self.views.or_empty(pending.customer_id))
+        rules = self._rules(pending, encode, day)
         found, unclear = self._by_rules(messages, rules)
         if self.model is not None and unclear:
             pending.written = pending.written or self.model.ask(unclear, pending.caller)
@@ -279,6 +283,17 @@ class Understanding:
             except GenerationFailed as failure:
                 pending.understanding_fallback = failure.reason
         return found if found or decision.alternatives else rules.read(tool_of(decision.intent), messages)
+
+    def _rules(self, pending: PendingChat, encode: Encode, day: date) -> Rules:
+        return Rules(self._head, partial(_embedded, encode), day, self.views.or_empty(pending.customer_id))
+
+    def _is_of_own(self, pending: PendingChat, encode: Encode) -> bool:
+        """Whether a few words ask for payments to a merchant or of a category: "last thing i gave oxfam"."""
+        message = pending.message
+        if not self._fits or len(message.split()) > FEW_WORDS:
+            return False
+        calls = self._rules(pending, encode, self._settings.present_day).propose([message])
+        return bool(calls) and all(call["tool"] in SUMS and call.keys() & SUBJECTS for call in calls)
 
     def _messages(self, pending: PendingChat) -> list[str]:
         """Return the message after those that it may continue, the oldest first."""

@@ -13,7 +13,7 @@ from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, Rules, of_before, routed
+from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, R, Rules, of_before, routed
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
@@ -63,6 +63,8 @@ def agreed(
     (call,) = calls
     routes = {routed(call["tool"], message, earlier)} == by_tools != tools
     if routes and (not tools | by_tools <= SUMS or call.keys() & {"minimum", "maximum"}):
+        return None
+    if call["tool"] == "cancel_transfer" and len(messages) == 1 and not R["cancels"].search(message):
         return None
     if call["tool"] not in LOOK_UPS:
         return calls

@@ -130,6 +130,8 @@ class Rules:
         follows = len(message.split()) <= SHORT and len(monthly) > 1 and monthly[0] and found["merchant"]
         if not (monthly[-1] or whole or follows):
             return []
+        if not found["merchant"] and R["standing_orders"].search(message):
+            return [{"tool": "standing_orders"}]
         if found["to"] and R["own_money"].search(message):
             return [{"tool": "standing_orders", "to": found["to"][0]}]
         return [{"tool": "standing_orders", "merchant": name} for name in found["merchant"][:MAX_CALLS]]
@@ -318,6 +320,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "standing_orders" if earlier and routed("spending", earlier) == "standing_orders" else "spending"
     if tool in LOOK_UPS | {"account_details", "card_status", "set_limit"} and R["overdraft"].search(message):
         return "balance"
+    if tool == "set_limit" and "overdraft" in message.lower():
+        return "knowledge"  # the limit of a card is another one
     own_limit = R["card_limit"].search(message) or R["own_limit"].search(message)
     if (tool in LOOK_UPS | {"set_limit"} and own_limit) or R["a_day"].search(message):
         return "card_status"

@@ -64,3 +64,8 @@ def test_what_the_model_read_surely_stays(rules: Rules) -> None:
     assert checked(rules, "can you write my essay about balance", confidence=1) == ()
     order = {"tool": "transfer", "amount": "£50", "to": "Mum"}
     assert checked(rules, "£50 to Mum", order) == (order,)
+
+
+def test_a_model_cancels_no_transfer_without_a_word_for_it(rules: Rules) -> None:
+    assert checked(rules, "pay dave back", {"tool": "cancel_transfer"}, confidence=0.99) is None
+    assert checked(rules, "call off the transfer", {"tool": "cancel_transfer"}) == ({"tool": "cancel_transfer"},)
