@@ -15,23 +15,36 @@ from bankllm.training.config import LanguageModelConfig
 from bankllm.training.language_model import evaluate_adapter
 from bankllm.training.language_model.fine_tune import fine_tune
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
+from bankllm.training.sweep import language_ids
 from bankllm.util.sampling import subset
 
 
 def trained(
-    profile: Profile, folder: Path, report: Callable[[str], object] = print
+    profile: Profile,
+    folder: Path,
+    *,
+    only: Sequence[str] = (),
+    steps: int = 0,
+    report: Callable[[str], object] = print,
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Train the language models of a profile. Returns name → adapter folder, and name → why it was not measured.
 
-    Finished trainings are kept, and an interrupted one resumes.
+    `only` selects them by their `language_ids`; empty selects all. `steps` limits the gradient steps of each; 0: as
+    the profile says. Finished trainings are kept, and an interrupted one resumes.
     """
     examples: list[Understand | Word] = [*load(Understand, "train"), *load(Word, "train")]
     adapters, reasons = {}, {}
-    for entry in profile.language:
-        for seed in entry.seeds:
+    for id, entry in zip(language_ids(profile), profile.language, strict=True):
+        for seed in entry.seeds if not only or id in only else ():
             name = f"{entry.method}_r{entry.rank}" + (f"_seed{seed}" if len(entry.seeds) > 1 else "")
-            options = {"method": entry.method, "rank": entry.rank, "epochs": entry.epochs, "seed": seed}
-            config = LanguageModelConfig.model_validate({**options, **entry.options})
+            options = {
+                "method": entry.method,
+                "rank": entry.rank,
+                "epochs": entry.epochs,
+                "seed": seed,
+                **entry.options,
+            }
+            config = LanguageModelConfig.model_validate(options | ({"max_steps": steps} if steps else {}))
             output, checkpoint = folder / f"language_{name}", folder / f"language_{name}.checkpoint"
             try:
                 if not (output / TRAINING_FILE).exists():
@@ -41,8 +54,8 @@ def trained(
                 continue
             shutil.rmtree(checkpoint, ignore_errors=True)
             adapters[name] = output
-            steps = f"{config.max_steps} steps of {config.batch_size} examples" if config.max_steps else "all examples"
-            report(f"{name}: {steps}")
+            amount = f"{config.max_steps} steps of {config.batch_size} examples" if config.max_steps else "all examples"
+            report(f"{name}: {amount}")
     return adapters, reasons
 
 

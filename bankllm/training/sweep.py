@@ -39,11 +39,16 @@ class PlannedTraining(NamedTuple):
     config: TrainConfig
 
 
+def language_ids(profile: Profile) -> list[str]:
+    """Ids of the language models of a profile, such as `language_lora_r8`, in the order of `profile.language`."""
+    return [f"language_{entry.method}_r{entry.rank}" for entry in profile.language]
+
+
 def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, PlannedTraining]:
     """List the trainings of a profile: key (name of the result folder) → training, in the order of the profile.
 
-    The seeds of a configuration are consecutive. `only` selects configurations by id; empty selects all.
-    Raises `UsageError` for an unknown id.
+    The seeds of a configuration are consecutive. `only` selects configurations by id, and may also name language
+    models (`language_ids`); empty selects all. Raises `UsageError` for an unknown id.
     """
     planned = {}
     ids = []
@@ -60,6 +65,7 @@ def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, PlannedTrainin
             several = len(entry.seeds) > 1
             label, key = (name + f" seed {seed}", f"{id}_s{seed}") if several else (name, id)
             planned[key] = PlannedTraining(name, id, label, config.model_copy(update={"seed": seed}))
+    ids += language_ids(profile)
     if unknown := sorted(set(only) - set(ids)):
         raise UsageError(
             f"The profile {profile.name} has no configuration {', '.join(unknown)}. Choose from: {', '.join(ids)}."

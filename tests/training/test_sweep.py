@@ -224,7 +224,10 @@ def test_a_profile_becomes_a_plan():
     assert labels[:3] == ["LoRA r=4 seed 0", "LoRA r=4 seed 1", "LoRA r=4 seed 2"]
     assert len(labels) == len(set(labels)) == 2 + 3 * 8 + 2
     assert list(plan(PROFILES["full"], only=["probe", "qlora_r8"])) == [*(f"qlora_r8_s{n}" for n in range(3)), "probe"]
-    with pytest.raises(UsageError, match=r"full has no configuration lora_r9. Choose from: lora_r4, lora_r8, .*probe"):
+    assert list(plan(PROFILES["full"], only=["probe", "language_lora_r16"])) == ["probe"]
+    with pytest.raises(
+        UsageError, match=r"full has no configuration lora_r9. Choose from: lora_r4, .*probe.*language_qlora_r8"
+    ):
         plan(PROFILES["full"], only=["probe", "lora_r9"])
     config = TrainConfig(method="qlora", rank=16, epochs=2, seed=2)
     assert made["qlora_r16_s2"] == PlannedTraining("QLoRA r=16", "qlora_r16", "QLoRA r=16 seed 2", config)
