@@ -48,11 +48,13 @@ from bankllm.assistant.waiting import (
     from_there,
     in_same_account,
     in_there,
+    of_other_card,
     of_regular,
     only_asks,
     other_option,
     repeated,
     with_detail,
+    with_other_card,
     with_same_card,
 )
 from bankllm.errors import ModelError
@@ -157,7 +159,8 @@ class Understanding:
         if withdrawn and not call:
             call = other_option(withdrawn, pending.message, turns, view, day)
             call = call or with_detail(withdrawn, pending.message, view, day)
-        if not (withdrawn or question) and (again := repeated(self._orders.last(pending), pending.message)):
+        last = None if withdrawn or question else self._orders.last(pending)
+        if again := repeated(last, pending.message) or with_other_card(last, pending.message, view):
             return [again]
         calls: Sequence[Call]
         if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
@@ -174,6 +177,8 @@ class Understanding:
                 or complaint_reply(pending.message)
                 or (f"Today is {day:%A}, {statement.day(day)}." if P["today"].fullmatch(pending.message) else "")
             )
+            if P["payees"].fullmatch(pending.message):
+                return [ReadyCall("payees")]
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
@@ -192,7 +197,7 @@ class Understanding:
             calls = answering(calls, question) if question else calls
             if turns:
                 said, customer = self._messages(pending), self.views.or_empty(pending.customer_id)
-                calls = of_regular(calls, pending.message, turns)
+                calls = of_other_card(of_regular(calls, pending.message, turns), said, customer)
                 calls = in_same_account(from_there(calls, said, customer), said, customer)
                 calls = with_same_card(calls, self._orders.last(pending), pending.message, customer)
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
@@ -343,8 +348,9 @@ class Understanding:
 
 
 def _is_open(item: ReadyCall | Question) -> bool:
-    """Whether it is a question for something else than which of several payees is meant."""
-    return isinstance(item, Question) and not (item.slot == "to" and item.options)
+    """Whether it is a question for something else than which of several payees is meant, or how much one gets."""
+    named = isinstance(item, Question) and (item.slot == "to" if item.options else "to" in item.call)
+    return isinstance(item, Question) and not named
 
 
 def _embedded(encode: Encode, texts: Sequence[str]) -> np.ndarray:

@@ -198,6 +198,32 @@ def repeated(last: Proposal | None, message: str) -> ReadyCall | None:
     return ReadyCall(last.tool, {name: value for name, value in last.arguments.items() if name != "date"})
 
 
+def of_other_card(calls: Sequence[Call], said: Sequence[str], customer: CustomerView) -> Sequence[Call]:
+    """Return the calls about "the other card": the only other one than that of the messages before."""
+    *earlier, message = said
+    if not P["other"].search(message):
+        return calls
+    named = (with_named_card({"tool": ""}, one, customer).get("card") for one in reversed(earlier))
+    first = next(filter(None, named), None)
+    others = [card.last4 for card in customer.cards if card.status in ("active", "frozen") and card.last4 != first]
+    other = {"card": others[0]} if first and len(others) == 1 else {}
+    return [
+        {name: words for name, words in call.items() if name != "card"} | other
+        if call["tool"] in PROTECTS and call.get("card", "") not in message.split()
+        else call
+        for call in calls
+    ]
+
+
+def with_other_card(last: Proposal | None, message: str, view: Callable[[], CustomerView]) -> ReadyCall | None:
+    """Return the conversation's last action for the customer's other card: "and the other one"."""
+    if last is None or last.tool not in PROTECTS or not P["other_card"].fullmatch(message):
+        return None
+    cards = [card.card_id for card in view().cards if card.status in ("active", "frozen")]
+    others = [card_id for card_id in cards if card_id != last.arguments["card_id"]]
+    return ReadyCall(last.tool, {**last.arguments, "card_id": others[0]}) if len(others) == 1 else None
+
+
 def _transfer(waited: Proposal, customer: CustomerView, today: date) -> Call:
     """Return the transfer that waited as the customer's words."""
     kept = waited.arguments

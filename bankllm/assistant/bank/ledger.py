@@ -108,6 +108,8 @@ class TransactionQuery:
     """See `Transaction.kind`."""
     without: Sequence[Mapping[str, Any]] = ()
     """What `statement.Statement` leaves out: conditions of one argument each. Banks ignore it."""
+    described: str | None = None
+    """Words of the description, for `statement.Statement`. Banks ignore it."""
     foreign: str | None = None
     """ISO code of the currency in which was paid, for `statement.Statement`. Banks ignore it."""
 

@@ -117,6 +117,12 @@ class Statement:
         self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
         if query.foreign:
             self.rows = [row for row in self.rows if query.foreign in (row.currency, row.original_currency)]
+        if query.kind == "own_transfer" and query.direction == "in":  # of a joint account, not the other holder's
+            sent = bank.transactions(customer_id, TransactionQuery(kind="own_transfer", direction="out"))
+            own = {(row.booked, -row.amount_minor) for row in sent}
+            self.rows = [row for row in self.rows if (row.booked, row.amount_minor) in own]
+        if query.described:
+            self.rows = [row for row in self.rows if query.described in row.description.lower()]
         for part in query.without:
             left_out = set(bank.transactions(customer_id, replace(query, limit=None, **part)))
             self.rows = [row for row in self.rows if row not in left_out]
@@ -143,7 +149,8 @@ class Statement:
         """The conditions without the period: ` at Tesco from the Joint account`, where `merchant` is `at`."""
         query = self.query
         words = f" {merchant} {query.merchant}" if query.merchant else ""
-        words += f" {'from' if query.direction == 'in' else 'on'} {query.category}" if query.category else ""
+        about = query.described or query.category
+        words += f" {'from' if query.direction == 'in' else 'on'} {about}" if about else ""
         if query.minimum_minor is not None and query.minimum_minor == query.maximum_minor:
             words += f" of exactly {format_money(query.minimum_minor, self.currency)}"
         elif query.minimum_minor is not None:

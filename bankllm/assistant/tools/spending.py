@@ -116,6 +116,8 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         return _in_all([row for result in results for row in result.get("rows", ())], *SUMMED[tools.pop()])
     if len(asked) == 2 and tools == {"balance"} and DIFFERENCE.search(answers[0][0].message):
         return _changed(*(result.get("rows", ()) for result in results))
+    if tools == {"balance", "standing_orders"} and LEFT.search(answers[0][0].message):
+        return _left_after(results)
     if tools != {"spending"}:
         return None
     totals = [Total(**total) for result in results for total in result.get("totals", ())]
@@ -163,6 +165,20 @@ def _apart(asked: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, An
     if any(result["count"] > len(result["rows"]) for result in results):
         return False
     return all(row not in other["rows"] for one, other in combinations(results, 2) for row in one["rows"])
+
+
+def _left_after(results: Sequence[Mapping[str, Any]]) -> Facts | None:
+    """What the balances are less the regular payments, account by account."""
+    rows = [row for result in results for row in result.get("rows", ())]
+    due = Counter[str]()
+    for row in rows:
+        due[row["account_id"]] += row["amount_minor"] if "order_id" in row else 0
+    left = [
+        f"your {row['name']} has {format_money(row['balance_minor'] - due[row['account_id']], row['currency'])}"
+        for row in rows
+        if "balance_minor" in row and due[row["account_id"]]
+    ]
+    return Facts(f"After that payment, and if nothing else is paid, {' and '.join(left)}.") if left else None
 
 
 def _changed(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> Facts:

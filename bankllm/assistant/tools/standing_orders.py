@@ -77,7 +77,7 @@ def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:
         for account in bank.accounts(request.customer_id)
         if account.account_id == request.call.arguments.get("account_id")
         or re.search(FROM_ACCOUNT.format(re.escape(account.kind)), said, re.IGNORECASE)
-    }
+    } - {request.call.arguments.get("to_account_id")}
     own = [order for order in orders if not held or order.account_id in held]
     return [order for order in own or orders if order.kind in kinds]
 

@@ -40,6 +40,8 @@ def agreed(
     """
     tools, by_tools = {call["tool"] for call in calls}, {call["tool"] for call in by_rules}
     message, earlier = messages[-1], " ".join(messages[-2:-1])
+    if by_rules and R["left_after"].search(message):
+        return None
     if by_rules and (of_before(message, earlier) or any(words.search(message) for words in REVERSES)):
         return None
     own_data = by_tools <= LOOK_UPS - {"knowledge"} and all(call.keys() & NAMED for call in by_rules)

@@ -37,9 +37,12 @@ def beyond(
     given = {name for call in calls for name in call}
     computed = (name for name in _COMPUTED if not ("foreign" in given and name in ("trip", "currency")))
     found = next((name for name in computed if P[name].search(message)), "")
-    found = found or next((_WISHED[name] for name in wish(message).asked.keys() & _WISHED.keys() - given), "")
-    if found == "average" and "standing_orders" in tools:
-        return ""  # what is paid each month
+    asked = wish(message).asked
+    found = found or next((_WISHED[name] for name in asked.keys() & _WISHED.keys() - given), "")
+    if found == "except" and tools == {"balance"} and accounts_named(asked["without"], view().accounts):
+        return ""  # `resolve` leaves the account out
+    if found in ("average", "coming", "left") and "standing_orders" in tools:
+        return ""  # what is paid each month, or is left after it
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
         return ""  # `tools.spending.together` adds them up
     return REPLIES[found] if found and tools & READS else ""

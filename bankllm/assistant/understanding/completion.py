@@ -11,6 +11,7 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.slots import P, Slots
+from bankllm.assistant.understanding.sum_wishes import with_exclusion_last
 
 COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
@@ -30,6 +31,7 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     if call["tool"] not in COMPLETED:
         return call
     added: dict[str, str] = {}
+    message = with_exclusion_last(message)
     if P["refunds"].search(message) and call["tool"] != "balance":
         call = {name: words for name, words in call.items() if name != "direction"}
         added |= {} if P["less_refunds"].search(message) else {"kind": "refund"}
@@ -45,11 +47,12 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     refused = P["not_account"].search(message)
     if refused and accounts_named(refused[1], customer.accounts):
         call = {name: words for name, words in call.items() if name != "account"}
-        added["account"] = account_named(message.replace(refused[0], " "), customer) or refused[0]
+        added["account"] = account_named(message.replace(refused[0], " "), customer) or f"not {refused[1]}"
     elif account and call["tool"] == "spending" and not call.keys() & SUBJECTS and P["put_away"].search(message):
         kinds = {one.kind for one in accounts_named(account, customer.accounts)}
-        moved = {"kind": "own_transfer"} if P["moved_in"].search(message) else {}
-        added |= {"direction": "in", **moved} if kinds == {"savings"} else {}
+        moves = P["moved_in"].search(message) or (kinds == {"joint"} and P["from_me"].search(message))
+        moved = {"kind": "own_transfer"} if moves else {}
+        added |= {"direction": "in", **moved} if kinds <= {"savings", "joint", "travel"} else {}
     if call["tool"] != "balance" and not call.keys() & SUBJECTS and P["card_payments"].search(message):
         call = {name: words for name, words in call.items() if name != "direction"}
         added["kind"] = "card"

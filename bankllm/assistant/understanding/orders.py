@@ -9,6 +9,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
+from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.understanding import amounts, patterns, periods
@@ -17,6 +18,7 @@ from bankllm.assistant.understanding.readers import CustomerView, accounts_named
 from bankllm.errors import UsageError
 
 POSSIBLE = "I can send one amount to one saved payee, or to another account of yours, on one day."
+SAVE = "Save the payee in the app first: “Payments”, “Payees”, “New”."
 LONGEST_NAME = 4
 """Words of the longest payee's name that is looked for."""
 IMPOSSIBLE = patterns("impossible")
@@ -42,7 +44,8 @@ def impossible(call: Call, message: str, customer: CustomerView, today: date, *,
         words = source[1]
         own = accounts_named(words, customer.accounts) or P["no_source"].match(words) or _is_day(words, today)
         what = None if own else f"send money from “{words}”, only from your own accounts"
-    return f"I cannot {what}. {POSSIBLE}" if what else None
+    save = f" {SAVE}" if what and "number" in what else ""
+    return f"I cannot {what}. {POSSIBLE}{save}" if what else None
 
 
 def changed_order(tool: str, arguments: Mapping[str, Any], message: str) -> ReadyCall | None:
@@ -115,6 +118,24 @@ def with_target(call: Call, message: str, customer: CustomerView) -> Call:
     current = [label for label, one in by_label(customer.accounts).items() if one.kind == "current"]
     moved = len(source) == len(current) == 1 and source[0].kind != "current" and P["moves"].search(message)
     return {**call, "to": current[0]} if moved else call
+
+
+def with_whole_balance(call: Call, message: str, customer: CustomerView) -> Call:
+    """Return the call with the balance of the account to empty: "move everything in savings to current"."""
+    found = (
+        P["everything"].search(message) if "amount" not in call and not P["not_everything"].search(message) else None
+    )
+    source = accounts_named(found["source"] or found["own"], customer.accounts) if found else []
+    if not found or len(source) != 1 or source[0].kind == "credit":
+        return call
+    (account,), rest = source, message.replace(found[0], " ")
+    label = next(label for label, one in by_label(customer.accounts).items() if one is account)
+    to = P["into"].search(rest)
+    known = to and (accounts_named(to[1], customer.accounts) or fitting(to[1], by_label(customer.payees), typos=False))
+    target = {"to": to[1]} if to and known else {}
+    whole = min(account.balance_minor, account.available_minor)
+    amount = {"amount": format_money(whole, account.currency)} if whole > 0 else {}
+    return {**call, **target, **amount, "from": label}
 
 
 def with_card(call: Call, message: str) -> Call:

@@ -22,6 +22,7 @@ PLAIN = patterns("patterns")["plain_word"]
 CATEGORIES = patterns("categories")
 NEAR_CATEGORIES = patterns("near_categories")
 CURRENCIES = patterns("currencies")
+FEES = patterns("fees_of")
 PLACES = patterns("places_abroad")
 ACCOUNT_KINDS = patterns("account_kinds")
 BEYOND: dict[str, str] = WORDS["beyond_replies"]
@@ -242,7 +243,9 @@ def _merchant(words: str, customer: CustomerView) -> Values:
 def _category(words: str, customer: CustomerView) -> Values:
     text, known = P["article"].sub("", plain(words)), customer.categories
     found = fitting(words, known, partial=False)
-    return _one("category", words, found or [name for name in known if _means(CATEGORIES, name, text)])
+    values = _one("category", words, found or [name for name in known if _means(CATEGORIES, name, text)])
+    fee = next((what for what, named in FEES.items() if named.fullmatch(text)), None)
+    return values | ({"described": fee} if fee and values == {"category": "fees"} else {})
 
 
 def _means(section: Mapping[str, re.Pattern[str]], name: str, text: str) -> bool:

@@ -55,10 +55,13 @@ def resolve(
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []
+    calls = [each for call in calls for each in _of_other_accounts(call, customer)]
     calls = [with_status(with_currency(call, message), len(calls), message) for call in calls]
     for call in calls:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:
             ready.append(found)
+    if any(one.tool == "transfer" and isinstance(one, ReadyCall) and one.unread for one in ready):
+        ready = [one for one in ready if one.tool != "account_details"]  # the sort code is the payee's
     return without_unused(said, calls, ready, customer) if said else ready
 
 
@@ -115,6 +118,7 @@ def _ordered(
     if call["tool"] == "transfer" and message:
         alone = sum(one["tool"] == "transfer" for one in calls) == 1
         call = orders.with_target(orders.with_day(call, message), message, customer) if alone else call
+        call = orders.with_whole_balance(call, message, customer) if alone else call
         if reason := orders.impossible(call, message, customer, today, alone=alone):
             return ReadyCall("transfer", {}, (reason,))
     if call["tool"] == "card_status":
@@ -124,9 +128,18 @@ def _ordered(
     return _resolved(call, customer, today)
 
 
+def _of_other_accounts(call: Call, customer: CustomerView) -> list[Call]:
+    """Return for the balance of all but one account ("not the joint") a call for each of the others."""
+    other = P["not_this"].fullmatch(call.get("account", "")) if call["tool"] == "balance" else None
+    named = readers.accounts_named(other[1], customer.accounts) if other else []
+    others = [label for label, one in readers.by_label(customer.accounts).items() if one not in named]
+    return [{**call, "account": label} for label in others] if named and others else [call]
+
+
 def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:
     values, unread = Values(), list[str]()
-    for slot in dict.fromkeys((*REQUIRED.get(call["tool"], ()), *call)):
+    slots = dict.fromkeys((*REQUIRED.get(call["tool"], ()), *call))
+    for slot in sorted(slots, key=lambda slot: slot not in call):  # what is wrong comes before what is missing
         try:
             if slot != "tool" and not (slot == "category" and "merchant" in call):
                 values = _read(call, slot, customer, today) | values

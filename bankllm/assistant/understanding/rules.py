@@ -25,6 +25,7 @@ SECOND = 0.5
 SURE = 0.75
 """Probability of an article from which the head is believed whatever the message names."""
 R = patterns("routes")
+EVERYTHING = patterns("orders_to_pay")["everything"]
 REPEATED = {
     "balance": ("account", "date"),
     "spending": ("merchant", "category", "period", "direction"),
@@ -71,6 +72,13 @@ class Rules:
             return []
         said, asked, heard = messages, wish(messages[-1]).asked, _heard(messages)
         messages = [*messages[:-1], R["thanks"].sub("", messages[-1])]
+        if R["cards"].fullmatch(messages[-1]):
+            return [{"tool": "card_status"}]
+        if back := R["pays_back"].fullmatch(messages[-1]):
+            return [{"tool": "transfer", "to": back[1]}]
+        after = R["left_after"].search(messages[-1])
+        if after and (due := self._slots(after["paid"]).regular()["merchant"]):
+            return [{"tool": "balance"}, {"tool": "standing_orders", "merchant": due[0]}]
         averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
         if not (asked.keys() - {"per"} or averages) and (regular := self._regular(messages)):
             return [*self._beside(messages[-1]), *regular]
@@ -78,9 +86,10 @@ class Rules:
         tool = [*TOOL_NAMES, ""][whole.argmax()]
         if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
             return [{"tool": "human_agent"}]
-        if tool in ("", "knowledge") and R["pays"].match(messages[-1]):
+        whole_balance = R["pays"].match(messages[-1]) and EVERYTHING.search(messages[-1])
+        if whole_balance or (tool in ("", "knowledge") and R["pays"].match(messages[-1])):
             pays = self.read("transfer", messages[-1:])
-            if pays := [call for call in pays if {"amount", "to"} <= call.keys()]:
+            if pays := [call for call in pays if "to" in call and (whole_balance or "amount" in call)]:
                 return pays
         first = first and len(messages) == 1
         if tool == "transfer" and first and not R["order"].search(messages[0]):

@@ -37,7 +37,7 @@ def wish(message: str) -> Wish:
     """Return what the message asks beyond a sum or a list."""
     asked: dict[str, str] = {}
     message = P["without_small"].sub(r"over \g<small>", P["without_large"].sub(r"under \g<large>", message))
-    message = P["without_after"].sub(r" without \g<words>", message)
+    message = with_exclusion_last(message)
     rest = message
     if left_out := P["without"].search(message):
         asked["without"] = left_out["words"].strip(" ,") or left_out[0]
@@ -57,6 +57,11 @@ def wish(message: str) -> Wish:
         rest = P["average"].sub(" ", P["rate"].sub(" ", rest))
     plain = " ".join(rest.split()) if asked else message
     return Wish(plain if re.search(r"\w{2}", plain) else message, asked)
+
+
+def with_exclusion_last(message: str) -> str:
+    """Return the message with "leave the joint out" and "…, my rent no" as "without the joint"."""
+    return P["without_after"].sub(lambda found: f" without {found['words'] or found['left']}", message)
 
 
 def _by(message: str) -> dict[str, str]:

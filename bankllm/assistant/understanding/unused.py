@@ -34,7 +34,8 @@ def without_unused(
 ) -> list[ReadyCall | Question]:
     """Return what is ready; a question in place of all figures if `calls` did not use a restriction of the message."""
     figures = [one for one in ready if isinstance(one, ReadyCall) and one.tool in FIGURES and not one.unread]
-    words = next(_unused(message, calls, figures, customer), "") if figures else ""
+    dated = any(one.tool == "standing_orders" for one in ready) and all(one.tool == "balance" for one in figures)
+    words = next(_unused(message, calls, figures, customer), "") if figures and not dated else ""
     if not words:
         return list(ready)
     asked = replace(figures[0], unread=(REPLY.format(quoted(words.strip())),))
@@ -62,7 +63,8 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
             bound = match.re is P["bound"] and not lists  # "have I spent over £200" asks for the sum
             if not (bound or _tokens(match["value"]) <= used or _corrected(sentence, match)):
                 yield match[0]
-        if not given & {"without", "minimum_minor", "maximum_minor"}:
+        left_out = all(one.tool == "balance" and "account_id" in one.arguments for one in figures)  # the other accounts
+        if not (left_out or given & {"without", "minimum_minor", "maximum_minor"}):
             yield from (match[0] for match in P["without"].finditer(sentence))
             for match in P["not"].finditer(sentence):
                 two = match["value"] + (match["next"] or "")

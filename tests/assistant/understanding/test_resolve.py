@@ -39,6 +39,7 @@ def one(customer: CustomerView, today: date, tool: str, **words: str) -> ReadyCa
         ("spending", {"account": "joint", "direction": "in"}, {"account_id": "A3", "direction": "in"}),
         ("spending", {"account": "all my accounts", "category": "petrol"}, {"category": "fuel"}),
         ("balance", {"account": "main account"}, {"account_id": "A1"}),
+        ("balance", {"account": "mine"}, {"account_id": "A1"}),
         ("balance", {"account": "ending 5672"}, {"account_id": "A2"}),
         ("balance", {"account": "euro account"}, {"account_id": "A4"}),
         ("balance", {"date": "end of last month"}, {"date": "2026-10-31"}),
@@ -416,3 +417,66 @@ def test_one_payment_is_told_from_several(customer: CustomerView, today: date, m
     (found,) = resolve([{"tool": "transactions"}], customer, today, message)
     assert isinstance(found, ReadyCall)
     assert found.arguments.get("limit") == limit
+
+
+@pytest.mark.parametrize(
+    ("tool", "message", "expected"),
+    [
+        ("balance", "whats in my own one, leave the joint out of it", [{"account_id": "A1"}]),
+        (
+            "balance",
+            "balances of all except the joint",
+            [{"account_id": "A1"}, {"account_id": "A2"}, {"account_id": "A4"}],
+        ),
+        (
+            "spending",
+            "how much has gone from me into the joint",
+            [{"kind": "own_transfer", "direction": "in", "account_id": "A3"}],
+        ),
+        ("spending", "how much went into the joint", [{"direction": "in", "account_id": "A3"}]),
+    ],
+)
+def test_the_message_says_which_accounts_are_meant(
+    customer: CustomerView, today: date, tool: str, message: str, expected: list[dict[str, Any]]
+) -> None:
+    assert [one.arguments for one in resolve([{"tool": tool}], customer, today, message)] == expected  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("move everything in savings to current", {"from_account_id": "A2", "to_account_id": "A1"}),
+        ("send all my savings to Siobhan", {"from_account_id": "A2", "payee_id": "P3"}),
+    ],
+)
+def test_a_whole_balance_is_an_amount(
+    customer: CustomerView, today: date, message: str, expected: dict[str, Any]
+) -> None:
+    customer = replace(customer, accounts=[replace(one, balance_minor=12345) for one in customer.accounts])
+    (found,) = resolve([{"tool": "transfer", "to": message.split()[-1]}], customer, today, message)
+    assert isinstance(found, ReadyCall)
+    assert found.arguments == {**expected, "amount_minor": 12345, "currency": "GBP"}
+    (refused,) = resolve([{"tool": "transfer", "to": "current"}], customer, today, f"{message} but keep 20")
+    assert isinstance(refused, ReadyCall)
+    assert "leave in an account" in refused.unread[0]
+
+
+def test_somebody_elses_account_number_is_no_question_for_ones_own(customer: CustomerView, today: date) -> None:
+    message = "send 5000 to this guy, sort code 11-22-33 account 12345678"
+    calls = [{"tool": "transfer", "amount": "5000"}, {"tool": "account_details"}]
+    (found,) = resolve(calls, customer, today, message)
+    assert isinstance(found, ReadyCall)
+    assert "Save the payee in the app first" in found.unread[0]
+
+
+def test_an_unknown_payee_is_said_before_the_amount_is_asked(customer: CustomerView, today: date) -> None:
+    found = one(customer, today, "transfer", to="dave")
+    assert isinstance(found, Question)
+    assert (found.slot, found.text[:35]) == ("to", "You have no saved payee “dave”. Who")
+
+
+def test_one_kind_of_fee_is_not_all_fees(customer: CustomerView, today: date) -> None:
+    customer = replace(customer, categories=[*customer.categories, "fees"])
+    found = one(customer, today, "spending", category="overdraft interest", period="this year")
+    assert isinstance(found, ReadyCall)
+    assert (found.arguments["category"], found.arguments["described"]) == ("fees", "overdraft interest")
