@@ -31,6 +31,9 @@ class Decision(NamedTuple):
     """Titles of the likeliest topics if the classifier abstained."""
     is_topic: bool = False
     """Whether the intent is a topic of Teller77, and no other article is nearer to the message."""
+    topic: str = ""
+    """The likeliest intent that is no small talk, also of an abstention; its probability follows."""
+    chance: float = 0.0
 
 
 def check_intents(intents: Iterable[str]) -> None:
@@ -45,12 +48,15 @@ def check_intents(intents: Iterable[str]) -> None:
 
 def decide(probabilities: np.ndarray, artifact: ClassifierConfig) -> Decision:
     """(classes,) probabilities → decision. The classifier abstains below its calibrated threshold."""
-    names = [artifact.label_names[i] for i in np.argsort(-probabilities)]
+    order = np.argsort(-probabilities)
+    names = [artifact.label_names[i] for i in order]
     confidence = float(probabilities.max())
+    topics = [(name, float(probabilities[i])) for name, i in zip(names, order, strict=True) if name not in SMALL_TALK]
+    topic, chance = topics[0] if topics else ("", 0.0)
     if confidence >= artifact.threshold:
-        return Decision(names[0], confidence)
-    topics = [name for name in names if name not in SMALL_TALK]
-    return Decision("out_of_scope", confidence, tuple(map(_title, topics[:2])))
+        return Decision(names[0], confidence, topic=topic, chance=chance)
+    titles = tuple(_title(name) for name, _ in topics[:2])
+    return Decision("out_of_scope", confidence, titles, topic=topic, chance=chance)
 
 
 def ask_back(alternatives: tuple[str, ...], earlier: Match | None) -> Facts:

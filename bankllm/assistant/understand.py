@@ -115,7 +115,7 @@ class Understanding:
         only asks something, the same action is proposed again.
         """
         (encoded,) = encode([pending.message])
-        pending.decision = self._decide(encoded)
+        pending.decision = self._decide(pending.message, encoded)
         cared = self._care(pending.message, encoded.vector)
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
         ambiguous = pending.decision.is_topic or asks_on or (cared is not None and self._is_of_own(pending, encode))
@@ -230,9 +230,7 @@ class Understanding:
         if off_topic and not answers and bare:
             bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
             ready = [ReadyCall("knowledge", bank)]
-        found = self.articles.best(said, encode([said])[0].vector) if alone else None
-        if found and decision.is_topic and self.articles.is_other(found):
-            decision = decision._replace(intent=found.article)
+        found = self.articles.best(said, encode([said])[0].vector, decision) if alone else None
         if alone and decision.is_topic:
             ready = on_topic(ready, decision.intent, said)
         elif found and found.sure and names_nothing(ready, said):
@@ -248,9 +246,9 @@ class Understanding:
         """Return a call of another program, with its words as values, or the question to ask."""
         return list(resolve([call], self.views.of(customer_id), self._settings.present_day))
 
-    def _decide(self, encoded: Encoded) -> Decision:
+    def _decide(self, message: str, encoded: Encoded) -> Decision:
         decision = decide(encoded.probabilities, self._artifact)
-        return decision._replace(is_topic=self.articles.is_topic(decision, encoded.vector))
+        return decision._replace(is_topic=self.articles.is_topic(decision, message, encoded.vector))
 
     def _care(self, message: str, vector: np.ndarray) -> CareReply | None:
         """Return the fixed reply to a customer in distress; with another encoder only certain phrases are found."""
@@ -326,7 +324,7 @@ class Understanding:
         if not turns or not unclear:
             return alone, pending.message
         text = mask(f"{turns[0].user_message} {continued(pending.message)}")
-        together = self._decide(encode([text])[0])
+        together = self._decide(text, encode([text])[0])
         clearer = not together.alternatives and together.confidence > alone.confidence
         return (together if clearer else alone), (text if clearer or is_follow_up(pending.message) else pending.message)
 
@@ -340,10 +338,11 @@ class Understanding:
         if texts and decision.is_topic:
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         for text in texts or [item.arguments["question"]]:
-            if found := self.articles.best(text, encode([text])[0].vector):
+            asked = decision if texts and text == texts[0] else None
+            if found := self.articles.best(text, encode([text])[0].vector, asked):
                 return replace(item, arguments={**item.arguments, **found.arguments})
-        if decision.intent == "out_of_scope" and not decision.alternatives:
-            return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
+        if decision.is_topic or (decision.intent == "out_of_scope" and not decision.alternatives):
+            return replace(item, arguments={**item.arguments, "article": decision.intent})
         return UNKNOWN
 
 

@@ -77,4 +77,9 @@ def test_the_classifiers_topic_counts_unless_another_article_is_nearer(
     embedder: Embedder, question: str, intent: str, confidence: float, expected: bool
 ) -> None:
     vector = embedder.encode([question])[0]
-    assert ArticleSearch(embedder).is_topic(Decision(intent, confidence), vector) is expected
+    assert (
+        ArticleSearch(embedder).is_topic(
+            Decision(intent, confidence, topic=intent, chance=confidence), question, vector
+        )
+        is expected
+    )

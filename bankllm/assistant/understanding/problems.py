@@ -32,12 +32,23 @@ UNNAMED = frozenset(("direction", "limit", "order", "reason"))
 PAYMENTS = frozenset(("balance", "spending", "transactions"))
 """Look-ups that the head also takes questions about the bank for."""
 BESIDE = {
-    "card_status": ("card_", "compromised_", "declined_card", "declined_cash", "pin_blocked", "virtual_card_not"),
+    "card_status": (
+        "card_about_to_expire",
+        "card_arrival",
+        "card_delivery",
+        "card_linking",
+        "card_not_working",
+        "compromised_",
+        "declined_card",
+        "declined_cash",
+        "pin_blocked",
+        "virtual_card_not",
+    ),
     "standing_orders": ("automatic_top_up", "direct_debit"),
 }
 """Look-up → beginnings of the topics to which its rows answer, beside the article if something is wrong."""
 DAYS = frozenset(("date", "date_from", "date_to"))
-GIVES_WAY = {
+GIVES_WAY: dict[str, tuple[str, ...]] = {
     "replace_card": ("everyday_credit_card", "getting_spare_card"),
     "set_limit": ("contactless_limit", "transfer_limit"),
     "transfer": ("bill_pay", "international_transfer", "payee_add", "scam_", "zelle"),
@@ -46,7 +57,14 @@ GIVES_WAY = {
 WORDS = patterns("problems")
 """Tool → words without which a message does not ask for it; `shows`: how a request for rows begins; `wrong`: what a
 problem says; `own`: words that ask for the customer's own data; see the file for the others."""
+ROWS_ONLY = ("card_about_to_expire", "card_linking", "automatic_top_up", "direct_debit")
+"""Beginnings of the topics of `BESIDE` of which rows are enough if nothing is wrong."""
+FIRST = {"cancel_transfer": WORDS["made"], "lost_or_stolen_phone": WORDS["phone"]}
+"""Topic → words with which its article stands before what acts, which is only a part of what is asked."""
+TRANSFERS = ("beneficiary_not_allowed", "transfer_into_account")
+"""Topics whose messages can order a transfer without naming an amount or a payee."""
 ACTS = {
+    "cancel_transfer": ("cancel_transfer",),
     "replace_card": (
         "card_about_to_expire",
         "card_arrival",
@@ -56,6 +74,7 @@ ACTS = {
     ),
     "report_card": ("card_arrival", "compromised_card", "lost_or_stolen_card"),
     "set_limit": ("top_up_limits",),
+    "unfreeze_card": ("card_not_working", "declined_card_payment", "lost_or_stolen_card"),
 }
 """Acting tool → the only topics whose messages can ask for it."""
 
@@ -63,13 +82,16 @@ ACTS = {
 def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) -> list[ReadyCall | Question]:
     """Return the items that a message about this topic can mean, and its article; unchanged if one of them acts."""
     if any(item.tool == "knowledge" for item in items):  # one of several wishes, or the only one
-        return [item for item in items if isinstance(item, Question) or not item.unread]
+        return [item for item in items if not _is_unread(item)]
+    article = ReadyCall("knowledge", {"article": topic})
     kept = [item for item in items if _fits(item, topic, message)]
-    acts = any(item.tool not in LOOK_UPS for item in kept)
-    rows_only = any(_is_beside(item, topic) for item in kept) and not WORDS["wrong"].search(message)
-    if acts or rows_only or (kept and WORDS["shows"].match(message)):
+    if any(item.tool not in LOOK_UPS for item in kept):
+        return [article, *items] if topic in FIRST and FIRST[topic].search(message) else list(items)
+    rows_only = topic.startswith(ROWS_ONLY) and any(_is_beside(item, topic) for item in kept)
+    shown = kept and WORDS["shows"].match(message) and not any(_is_unread(item) for item in items)
+    if shown or (rows_only and not WORDS["wrong"].search(message)):
         return list(items)
-    return [*kept, ReadyCall("knowledge", {"article": topic})]
+    return [*kept, article]
 
 
 def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
@@ -93,13 +115,15 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return [knowledge]
     item, words = items[0], WORDS.get(items[0].tool)
     asked = bool(words and words.search(message))
-    unread = all(isinstance(each, ReadyCall) and each.unread for each in items)
+    unread = all(map(_is_unread, items))
     if len(items) > 1 and not unread:
         return list(items)
     if item.tool not in LOOK_UPS or item.tool in ("human_agent", "small_talk"):
-        enough = certain or (item.tool == "cancel_transfer" and (found.clear or wrong))
-        return [knowledge] if enough and not asked and _is_guess(item, found) else list(items)
-    enough = certain or (not own and (found.clear or wrong or unread))
+        gives_way = found.article.startswith(GIVES_WAY.get(item.tool, "\0"))
+        enough = certain or words or (isinstance(item, Question) and item.slot == "kind")
+        return [knowledge] if enough and (gives_way or not asked) and _is_guess(item, found) else list(items)
+    vague = wrong and item.tool == "transactions"
+    enough = certain or vague or (not own and (found.clear or wrong or unread))
     tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
     guessed = certain and words and not asked
     if not (enough and (tells or guessed or (unread and found.clear))):
@@ -108,7 +132,7 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return [knowledge]
     named = item.arguments.keys() - UNNAMED - DAYS
     beside = item.tool in BESIDE and not WORDS["general"].search(message)
-    if named or asked or beside or (own and not words and not wrong):
+    if named or asked or beside or (own and not words and not (wrong and certain)):
         return [item, knowledge] if certain or (wrong and not named) else list(items)
     return [knowledge]
 
@@ -118,8 +142,8 @@ def _is_guess(item: ReadyCall | Question, found: Found) -> bool:
     if isinstance(item, ReadyCall):
         return item.tool in WORDS or item.tool in LOOK_UPS
     if item.slot == "kind":
-        return found.article == "compromised_card"
-    return item.tool in WORDS or found.article.startswith(GIVES_WAY.get(item.tool, ("\0",)))
+        return found.article != "lost_or_stolen_card"
+    return item.tool in WORDS or found.article.startswith(GIVES_WAY.get(item.tool, "\0"))
 
 
 def names_shop(items: Sequence[ReadyCall | Question | Facts], message: str) -> bool:
@@ -132,9 +156,17 @@ def names_shop(items: Sequence[ReadyCall | Question | Facts], message: str) -> b
 def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
     if item.tool not in LOOK_UPS:
         words = WORDS.get(item.tool)
+        if isinstance(item, Question) and item.slot == "kind":
+            return topic == "lost_or_stolen_card"
+        if item.tool == "transfer" and isinstance(item, Question):
+            return topic in TRANSFERS or bool(item.call.keys() & {"amount", "to"})
         return topic in ACTS.get(item.tool, (topic,)) and (words is None or bool(words.search(message)))
     named = isinstance(item, ReadyCall) and not item.unread and item.arguments.keys() - UNNAMED
     return bool(named or WORDS["shows"].match(message) or _is_beside(item, topic))
+
+
+def _is_unread(item: ReadyCall | Question) -> bool:
+    return isinstance(item, ReadyCall) and bool(item.unread)
 
 
 def _is_beside(item: ReadyCall | Question, topic: str) -> bool:
