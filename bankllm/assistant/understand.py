@@ -66,6 +66,8 @@ from bankllm.vectors.namespaces import Message
 
 LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""
+CARD_FRAUD = frozenset(("card_payment_not_recognised", "cash_withdrawal_not_recognised", "compromised_card"))
+"""Intents of payments by a stranger with the customer's card: no criminal waits for the customer to pay."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
 """Parts of a call that name nothing of the customer's."""
 NAMING = COMPLETED | {"card_status"}
@@ -118,6 +120,8 @@ class Understanding:
         pending.decision = self._decide(pending.message, encoded)
         cared = self._care(pending.message, encoded.vector)
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
+        if cared and pending.decision.is_topic and pending.decision.intent in CARD_FRAUD:
+            cared = cared.as_offer()
         ambiguous = pending.decision.is_topic or asks_on or (cared is not None and self._is_of_own(pending, encode))
         if cared and cared.instead_of_answer(ambiguous):
             pending.decision, pending.kept = Decision(cared.intent), False

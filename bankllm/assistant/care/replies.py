@@ -1,7 +1,7 @@
 """The fixed replies to customers in distress. No model words them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,10 @@ class CareReply:
     holds_payments: bool = False
     """Whether the customer surely may be about to pay a criminal."""
     probability: float = 1.0
+
+    def as_offer(self) -> "CareReply":
+        """Return it as one that is only offered, unless a phrase made it certain."""
+        return self if self.probability == 1 else replace(self, probability=POSSIBLE, holds_payments=False)
 
     def instead_of_answer(self, ambiguous: bool) -> bool:
         """Whether this reply is sent. If not, the answer to the message ends with `OFFER`.

@@ -81,15 +81,16 @@ ACTS = {
 
 def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) -> list[ReadyCall | Question]:
     """Return the items that a message about this topic can mean, and its article; unchanged if one of them acts."""
+    own, tells = WORDS["own"].search(message), WORDS["wrong"].search(message) or WORDS["tells"].search(message)
     if any(item.tool == "knowledge" for item in items):  # one of several wishes, or the only one
-        return [item for item in items if not _is_unread(item)]
+        return [item for item in items if not (_is_unread(item) or (item.tool in PAYMENTS and tells and not own))]
     article = ReadyCall("knowledge", {"article": topic})
     kept = [item for item in items if _fits(item, topic, message)]
     if any(item.tool not in LOOK_UPS for item in kept):
         return [article, *items] if topic in FIRST and FIRST[topic].search(message) else list(items)
     rows_only = topic.startswith(ROWS_ONLY) and any(_is_beside(item, topic) for item in kept)
-    shown = kept and WORDS["shows"].match(message) and not any(_is_unread(item) for item in items)
-    if shown or (rows_only and not WORDS["wrong"].search(message)):
+    shown = (kept and WORDS["shows"].match(message)) or (not tells and any(_names(item) for item in kept))
+    if (shown and not any(map(_is_unread, items))) or (rows_only and not WORDS["wrong"].search(message)):
         return list(items)
     return [*kept, article]
 
@@ -161,8 +162,11 @@ def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
         if item.tool == "transfer" and isinstance(item, Question):
             return topic in TRANSFERS or bool(item.call.keys() & {"amount", "to"})
         return topic in ACTS.get(item.tool, (topic,)) and (words is None or bool(words.search(message)))
-    named = isinstance(item, ReadyCall) and not item.unread and item.arguments.keys() - UNNAMED
-    return bool(named or WORDS["shows"].match(message) or _is_beside(item, topic))
+    return bool(_names(item) or WORDS["shows"].match(message) or _is_beside(item, topic))
+
+
+def _names(item: ReadyCall | Question) -> bool:
+    return isinstance(item, ReadyCall) and not item.unread and bool(item.arguments.keys() - UNNAMED)
 
 
 def _is_unread(item: ReadyCall | Question) -> bool:
