@@ -23,10 +23,15 @@ class CareReply:
     holds_payments: bool = False
     """Whether the customer surely may be about to pay a criminal."""
     probability: float = 1.0
+    of_scam: bool = False
 
     def as_offer(self) -> "CareReply":
-        """Return it as one that is only offered, unless a phrase made it certain."""
-        return self if self.probability == 1 else replace(self, probability=POSSIBLE, holds_payments=False)
+        """Return a reply about a scam as one that is only offered, unless a phrase made it certain."""
+        return (
+            self
+            if self.probability == 1 or not self.of_scam
+            else replace(self, probability=POSSIBLE, holds_payments=False)
+        )
 
     def instead_of_answer(self, ambiguous: bool) -> bool:
         """Whether this reply is sent. If not, the answer to the message ends with `OFFER`.
@@ -49,5 +54,5 @@ def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, st
     helpline = (helplines or {}).get(kind)
     parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
     sources = tuple(f"knowledge:{article}" for article in reply["articles"])
-    holds = probability >= SURE and reply.get("holds_payments", False)
-    return CareReply(" ".join(parts), sources, holds_payments=holds, probability=probability)
+    scam = reply.get("holds_payments", False)
+    return CareReply(" ".join(parts), sources, "human_agent", probability >= SURE and scam, probability, scam)

@@ -123,8 +123,8 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         gives_way = found.article.startswith(GIVES_WAY.get(item.tool, "\0"))
         enough = certain or words or (isinstance(item, Question) and item.slot == "kind")
         return [knowledge] if enough and (gives_way or not asked) and _is_guess(item, found) else list(items)
-    vague = wrong and item.tool == "transactions"
-    enough = certain or vague or (not own and (found.clear or wrong or unread))
+    enough = certain or bool(wrong and item.tool == "transactions")
+    enough = enough or (not own and bool(found.clear or wrong or unread))
     tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
     guessed = certain and words and not asked
     if not (enough and (tells or guessed or (unread and found.clear))):

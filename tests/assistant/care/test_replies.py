@@ -55,6 +55,8 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
     [
         "kill my direct debit to the gym",
         "my phone died",
+        "been waiting on the phone for an hour",
+        "somebody stole my phone at the station",
         "i'm dead",
         "this app is killing me, how do I switch off the alerts",
         "what happens if I go over it",
@@ -90,3 +92,14 @@ def test_replies_name_articles_that_exist() -> None:
 def test_embedding_of_another_model_is_an_error() -> None:
     with pytest.raises(ModelError, match="all-MiniLM-L6-v2"):
         care_reply("hello", np.zeros(768, np.float32))
+
+
+def test_a_report_about_a_card_turns_only_a_likely_scam_into_an_offer(replied: Replied) -> None:
+    likely = CareReply("text", holds_payments=True, probability=0.96, of_scam=True)
+    assert not likely.as_offer().instead_of_answer(ambiguous=False)
+    assert not likely.as_offer().holds_payments
+    certain = replied("they told me to move my money into a safe account")
+    assert certain is not None
+    assert certain.as_offer() == certain
+    abuse = CareReply("text", probability=0.96)
+    assert abuse.as_offer() == abuse

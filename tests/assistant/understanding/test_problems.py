@@ -15,6 +15,12 @@ from bankllm.assistant.understanding.problems import on_topic, told
         (ReadyCall("cancel_transfer"), "pending_transfer", "my transfer has been pending for days"),
         (ReadyCall("unfreeze_card", {"card_id": "C1"}), "card_swallowed", "the machine kept my card"),
         (Question("report_card", "card", "Which card?"), "card_swallowed", "the machine stole my card"),
+        (Question("report_card", "kind", "Lost or stolen?"), "card_not_working", "I broke my card"),
+        (Question("replace_card", "card", "Which card?"), "card_not_working", "my card stopped working"),
+        (Question("transfer", "amount", "How much?"), "transfer_fee_charged", "what is the total cost of a transfer"),
+        (ReadyCall("cancel_transfer"), "request_refund", "cancel what I bought and give me the money back"),
+        (ReadyCall("unfreeze_card", {"card_id": "C1"}), "pin_blocked", "my pins are blocked, unblock them"),
+        (ReadyCall("card_status"), "card_acceptance", "is my card usable anywhere"),
         (Question("set_limit", "amount", "How much?"), "disposable_card_limits", "how many disposable cards can I get"),
     ],
 )
@@ -43,10 +49,25 @@ def test_rows_that_the_message_is_about_stay_beside_the_article(item: ReadyCall,
         (ReadyCall("standing_orders"), "direct_debit_payment_not_recognised", "which direct debits do I have"),
         (ReadyCall("card_status"), "card_about_to_expire", "when does my card expire"),
         (ReadyCall("transactions"), "pending_card_payment", "show my pending payments"),
+        (ReadyCall("card_status"), "card_arrival", "what's the status of my cards"),
+        (ReadyCall("balance", {"account_id": "A1"}), "exchange_rate", "how many yen are left on my travel account"),
     ],
 )
 def test_what_the_message_asks_for_stays_alone(item: ReadyCall | Question, topic: str, message: str) -> None:
     assert on_topic([item], topic, message) == [item]
+
+
+@pytest.mark.parametrize(
+    ("item", "topic", "message"),
+    [
+        (ReadyCall("cancel_transfer"), "cancel_transfer", "revert a transaction that I made this morning"),
+        (ReadyCall("freeze_card", {"card_id": "C1"}), "lost_or_stolen_phone", "I lost my phone, freeze my card"),
+    ],
+)
+def test_an_act_that_is_a_part_of_what_is_asked_stands_after_the_article(
+    item: ReadyCall, topic: str, message: str
+) -> None:
+    assert on_topic([item], topic, message) == [ReadyCall("knowledge", {"article": topic}), item]
 
 
 def test_several_wishes_keep_their_own_article() -> None:
