@@ -22,6 +22,7 @@ _REFERS = re.compile(
 """Words that refer to an earlier message, or correct it."""
 _FRAGMENT = re.compile(
     rf"{_OPENING}(?:how (?:much|many) )?(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b"
+    rf"|{_OPENING}both,"
     r"|^\W*how (?:much|many)(?: (?:is|was) (?:it|that))? (?:a|per|each|every) \w+\W*$",
     re.IGNORECASE,
 )

@@ -30,6 +30,8 @@ NUMBERS = {"both": 2, "two": 2, "three": 3, "four": 4, "five": 5}
 WEEK = 7
 SHORT = 9
 """Words of a message that may compare its figure with the one before."""
+FEW = 12
+"""Words of a message that may add its figure to the one before."""
 P = patterns("shown")
 WHICH = Facts("I do not know which payment you mean. Tell me the shop or person, the day, or the amount.")
 
@@ -51,12 +53,22 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     if P["total"].fullmatch(message):
         return list(_totalled(message, last, turns))
     call = last[-1]
-    if call.tool in KEPT and (words := only_account(message, customer)):
-        return [ReadyCall(call.tool, {**call.arguments, **account(words, "account_id", customer, pays=True)})]
-    if call.tool == "balance" and P["now"].fullmatch(message):
-        return [ReadyCall("balance", {name: value for name, value in call.arguments.items() if name != "date"})]
     without = FIGURES["without"].search(message)
     only_without = without and P["fillers"].fullmatch(message[: without.start()] + message[without.end() :])
+    if without and only_without and len(last) > 1:
+        try:
+            refused = left_out(without["words"], customer)["without"]
+        except Unread:
+            refused = []
+        others = [one for one in last if not any(each.items() <= one.arguments.items() for each in refused)]
+        if 0 < len(others) < len(last):
+            return [*others]
+    if call.tool in KEPT and (words := only_account(message, customer)):
+        return [ReadyCall(call.tool, {**call.arguments, **account(words, "account_id", customer, pays=True)})]
+    if call.tool == "balance" and P["less_pending"].fullmatch(message):
+        return [call]
+    if call.tool == "balance" and P["now"].fullmatch(message):
+        return [ReadyCall("balance", {name: value for name, value in call.arguments.items() if name != "date"})]
     if call.tool == REGULAR and P["one"].fullmatch(message):
         return list(last)
     if call.tool == REGULAR and only_without:
@@ -107,6 +119,9 @@ def compared(
         except (Ask, Unread):
             return list(items)  # it names no two periods
         return [ReadyCall("spending", {**_about(sums[0], shown if short else ()), **each}) for each in days]
+    few = len(message.split()) <= FEW
+    if few and shown and len(sums) == len(items) == 1 and P["adds"].search(message) and not sums[0].unread:
+        return [shown[0], ReadyCall("spending", _about(sums[0], shown))]
     short = bool(short and P["compares"].search(message))
     if short and sums and last and last[-1].tool == "balance" and "date_to" in sums[-1].arguments:
         return [last[-1], ReadyCall("balance", {**last[-1].arguments, "date": sums[-1].arguments["date_to"]})]

@@ -50,6 +50,7 @@ from bankllm.assistant.waiting import (
     in_there,
     of_other_card,
     of_regular,
+    on_that_day,
     only_asks,
     other_option,
     repeated,
@@ -305,7 +306,7 @@ class Understanding:
     def _messages(self, pending: PendingChat) -> list[str]:
         """Return the message after those that it may continue, the oldest first."""
         said = [*reversed([*earlier([turn.user_message for turn in pending.turns])]), pending.message]
-        return in_there(said, self.views.or_empty(pending.customer_id))
+        return in_there([*said[:-1], on_that_day(said[-1], pending.turns)], self.views.or_empty(pending.customer_id))
 
     def _by_rules(self, messages: Sequence[str], rules: Rules) -> tuple[list[Call], Sequence[str]]:
         """Return the calls that rules propose, and the messages that a model should read; none if rules are sure."""

@@ -5,11 +5,13 @@ correction it gives the details that were not corrected.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 
 from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.actions.stored import Proposal
+from bankllm.assistant.actions.yes_no import nearly_yes
 from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.bank.tools import Call, call_schemas
 from bankllm.assistant.facts import Facts, Question, ReadyCall
@@ -39,6 +41,8 @@ UNANSWERED = Facts("This is exactly what I would do. I have no other answer to w
 
 def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
     """Whether the message, read as `items`, corrects nothing and wishes nothing else."""
+    if nearly_yes(message):
+        return True
     corrects = P["corrects"].search(message) and not (P["affirms"].match(message) and asks(message))
     if corrects or any(_is_another_wish(item, waited, message) for item in items):
         return False
@@ -53,6 +57,8 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
     answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, message)]
     if asks_if_done(message):
         answers = [NOT_YET]
+    if nearly_yes(message):
+        return [ReadyCall(waited.tool, waited.arguments)]
     return [*(answers or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
 
 
@@ -108,7 +114,7 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
     if waited.tool != "transfer" or asks(message):
         return None
     words, customer = ANSWERS["around_answer"].sub("", message.strip()), view()
-    source = P["source"].search(message.strip())
+    source = P["source"].search(P["not_that"].sub("", message.strip()))
     alone = source and not ANSWERS["around_answer"].sub("", message.strip()[: source.start()])
     if source and alone and accounts_named(source[1], customer.accounts):
         return {**_transfer(waited, customer, today), "from": source[1]}
@@ -117,7 +123,7 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
     except Ask:
         pass  # it names no day
     if note := P["reference"].fullmatch(words):
-        return {**_transfer(waited, customer, today), "reference": note[1] or note[2]}
+        return {**_transfer(waited, customer, today), "reference": (note[1] or note[2]).strip("'\"“”‘’ ")}
     if waited.arguments.get("payee_id") and (account := only_account(message, customer)):
         return {**_transfer(waited, customer, today), "from": account}
     if P["once"].fullmatch(message):
@@ -133,14 +139,24 @@ def from_there(calls: Sequence[Call], messages: Sequence[str], customer: Custome
 
     "Pay it off" after a credit card is a transfer to it.
     """
-    owed = account_named(messages[-2], customer) if P["pay_off"].fullmatch(messages[-1]) and messages[1:] else None
+    part = P["pay_part"].fullmatch(messages[-1])
+    pays_off = (part or P["pay_off"].fullmatch(messages[-1])) and messages[1:]
+    owed = account_named(messages[-2], customer) if pays_off else None
+    owed = owed or (account_named(messages[-3], customer) if pays_off and messages[2:] else None)
     if owed and {one.kind for one in accounts_named(owed, customer.accounts)} == {"credit"}:
-        return [{"tool": "transfer", "to": owed}]
+        return [{"tool": "transfer", "to": owed} | ({"amount": part["amount"]} if part else {})]
     if not P["from_there"].search(messages[-1]) or not any(call["tool"] == "transfer" for call in calls):
         return calls
     named = (account_named(one, customer) for one in reversed(messages[:-1]))
     source = next(filter(None, named), "there")
     return [{"from": source, **call} if call["tool"] == "transfer" else call for call in calls]
+
+
+def on_that_day(message: str, turns: Sequence[Message]) -> str:
+    """Return the message; "since then" becomes the day of the only payment that the reply before it shows."""
+    shown = turns[0].assistant_response if turns and turns[0].calls else ""
+    days = {*re.findall(r"(?:^|[:-] )(\d{1,2} [A-Z][a-z]+ 20\d\d)\b", shown)}
+    return P["that_day"].sub(f"since {days.pop()}", message, count=1) if len(days) == 1 else message
 
 
 def in_there(messages: Sequence[str], customer: CustomerView) -> list[str]:

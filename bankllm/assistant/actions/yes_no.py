@@ -31,6 +31,11 @@ def is_yes(message: str) -> bool:
     return _listed("yes").fullmatch(_plain(message)) is not None
 
 
+def nearly_yes(message: str) -> bool:
+    """Whether a message has only words that may stand beside a yes ("correct"): it is asked again."""
+    return not is_yes(message) and bool(_plain(message)) and is_yes(f"yes {message}")
+
+
 def says_yes_to(tool: str, message: str) -> bool:
     """Whether a message says yes to an action of this tool, maybe with its verb: "yes cancel it" to a cancellation."""
     words = _plain(message)

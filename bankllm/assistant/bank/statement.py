@@ -113,6 +113,7 @@ class Statement:
         Raises what the bank raises.
         """
         self.query = query
+        self._names = {a.account_id: f"the {a.name}" for a in bank.accounts(customer_id)}
         self.accounts = [a for a in bank.accounts(customer_id) if query.account_id in (None, a.account_id)]
         self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
         if query.foreign:
@@ -159,7 +160,9 @@ class Statement:
             words += " and" if query.minimum_minor is not None else " of"
             words += f" {format_money(query.maximum_minor or 0, self.currency)} or less"
         words += {"card": " by card", "own_transfer": " from your other accounts"}.get(query.kind or "", "")
-        left_out = [value.replace("_", " ") for part in query.without for value in part.values()]
+        left_out = [
+            self._names.get(value, value.replace("_", " ")) for part in query.without for value in part.values()
+        ]
         words += f" without {' and '.join(left_out)}" if left_out else ""
         words += f" in {query.foreign}" if query.foreign else ""
         words += f" still {query.status}" if query.status == "pending" else ""

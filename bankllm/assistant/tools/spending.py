@@ -29,7 +29,7 @@ DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 """Words of a customer who compares two sums."""
-LEFT = re.compile(r"\bleft\b", re.IGNORECASE)
+LEFT = re.compile(r"\b(?:left|minus|less)\b", re.IGNORECASE)
 PERCENT = re.compile(r"%|\bper ?cent", re.IGNORECASE)
 DAYS = frozenset(("date_from", "date_to"))
 SUBJECTS = frozenset(("merchant", "category"))

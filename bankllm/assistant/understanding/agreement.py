@@ -40,7 +40,9 @@ def agreed(
     """
     tools, by_tools = {call["tool"] for call in calls}, {call["tool"] for call in by_rules}
     message, earlier = messages[-1], " ".join(messages[-2:-1])
-    if by_rules and R["left_after"].search(message):
+    if {"balance", "standing_orders"} <= by_tools and (
+        R["left_after"].search(message) or R["left_less"].search(message)
+    ):
         return None
     if by_rules and (of_before(message, earlier) or any(words.search(message) for words in REVERSES)):
         return None

@@ -35,13 +35,14 @@ def beyond(
     if tools & (READS | SHOWS) and P["secret"].search(message):
         return REPLIES["secret"]
     given = {name for call in calls for name in call}
-    computed = (name for name in _COMPUTED if not ("foreign" in given and name in ("trip", "currency")))
+    given_too = ("trip", "currency") if "foreign" in given else ("trip",) if "merchant" in given else ()
+    computed = (name for name in _COMPUTED if name not in given_too)
     found = next((name for name in computed if P[name].search(message)), "")
     asked = wish(message).asked
     found = found or next((_WISHED[name] for name in asked.keys() & _WISHED.keys() - given), "")
     if found == "except" and tools == {"balance"} and accounts_named(asked["without"], view().accounts):
         return ""  # `resolve` leaves the account out
-    if found in ("average", "coming", "left") and "standing_orders" in tools:
+    if found in ("average", "coming", "left", "except") and "standing_orders" in tools:
         return ""  # what is paid each month, or is left after it
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
         return ""  # `tools.spending.together` adds them up

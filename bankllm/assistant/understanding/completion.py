@@ -47,7 +47,11 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     refused = P["not_account"].search(message)
     if refused and accounts_named(refused[1], customer.accounts):
         call = {name: words for name, words in call.items() if name != "account"}
-        added["account"] = account_named(message.replace(refused[0], " "), customer) or f"not {refused[1]}"
+        other = account_named(message.replace(refused[0], " "), customer)
+        if other or call["tool"] == "balance":
+            added["account"] = other or f"not {refused[1]}"
+        else:
+            added |= {"without": refused[1]}
     elif account and call["tool"] == "spending" and not call.keys() & SUBJECTS and P["put_away"].search(message):
         kinds = {one.kind for one in accounts_named(account, customer.accounts)}
         moves = P["moved_in"].search(message) or (kinds == {"joint"} and P["from_me"].search(message))
@@ -56,7 +60,8 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     if call["tool"] != "balance" and not call.keys() & SUBJECTS and P["card_payments"].search(message):
         call = {name: words for name, words in call.items() if name != "direction"}
         added["kind"] = "card"
-    if call["tool"] == "transactions" and "direction" not in call and "kind" not in added:
+    known = "direction" in call or "kind" in added or P["pending"].search(message)
+    if call["tool"] == "transactions" and not known:
         incoming, outgoing = P["income"].search(message), P["outgoing"].search(message)
         if bool(incoming) != bool(outgoing):
             added["direction"] = "in" if incoming else "out"
@@ -76,7 +81,11 @@ def with_status(call: Call, calls: int, message: str) -> Call:
     """Return the list of payments with the status that the message names: the only call, or one about nothing else."""
     about = call.keys() & {"merchant", "category", "period"}
     wanted = call["tool"] == "transactions" and P["pending"].search(message) and (calls == 1 or not about)
-    return {**call, "status": "pending"} if wanted else call
+    if not wanted:
+        return call
+    asked = " ".join(one for one in P["sentence"].split(message) if P["pending"].search(one)) or message
+    elsewhere = {name for name in about if call[name] in message and call[name] not in asked}
+    return {name: words for name, words in call.items() if name not in elsewhere} | {"status": "pending"}
 
 
 def account_named(message: str, customer: CustomerView) -> str | None:

@@ -116,6 +116,8 @@ def with_target(call: Call, message: str, customer: CustomerView) -> Call:
     """Return the call; money that is moved out of another account, to nobody, goes to the only current account."""
     source = accounts_named(call["from"], customer.accounts) if "from" in call and "to" not in call else []
     current = [label for label, one in by_label(customer.accounts).items() if one.kind == "current"]
+    if source and P["other_account"].search(message) and len(customer.accounts) > 2:
+        return {**call, "to": "other account"}
     moved = len(source) == len(current) == 1 and source[0].kind != "current" and P["moves"].search(message)
     return {**call, "to": current[0]} if moved else call
 

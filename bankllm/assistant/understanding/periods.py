@@ -38,7 +38,7 @@ _HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].
 _PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
 _HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter")))
 _FILLER = re.compile(
-    r"\b(?:the|calendar|whole(?: of)?|entire|like|month of(?= [a-z])) "
+    r"\b(?:the|weekend of(?= \d+\w* and )|calendar|whole(?: of)?|entire|like|month of(?= [a-z])) "
     r"|^(?:all(?: of)?|throughout|so far) | so far$|,? inclusive$"
     r"|(?<=\w) (?:early |late )?(?:morning|afternoon|evening|night)$"
 )

@@ -166,7 +166,8 @@ def _left_out(words: str, customer: CustomerView) -> Values:
     try:
         return subject("category", words, customer)
     except (Ask, Unread):
-        return {}
+        accounts = accounts_named(words, customer.accounts)
+        return {"account_id": accounts[0].account_id} if len(accounts) == 1 else {}
 
 
 def foreign(words: str, customer: CustomerView) -> Values:
@@ -226,6 +227,8 @@ def payee(words: str | None, customer: CustomerView) -> Values:
     payees, accounts = by_label(customer.payees), by_label(customer.accounts)
     if words is None:
         raise Ask("Who do you want to pay?" if payees else "You have no saved payees.", payees)
+    if plain(words) == "other account":
+        raise Ask("Which account do you mean?", accounts)
     found = fitting(words, payees, typos=False)
     own = [label for label, one in accounts.items() if one in accounts_named(words, customer.accounts)]
     if len(found) + len(own) > 1:

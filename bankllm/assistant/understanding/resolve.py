@@ -48,6 +48,7 @@ def resolve(
     restricts is left out. Never raises for what a customer wrote.
     """
     said = message
+    calls = [call for number, call in enumerate(calls) if call not in calls[:number]]
     if any(call.keys() & WISHES for call in calls):
         message = wish(message).plain
     if len(calls) == 1 and message:

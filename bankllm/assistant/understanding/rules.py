@@ -76,7 +76,7 @@ class Rules:
             return [{"tool": "card_status"}]
         if back := R["pays_back"].fullmatch(messages[-1]):
             return [{"tool": "transfer", "to": back[1]}]
-        after = R["left_after"].search(messages[-1])
+        after = R["left_after"].search(messages[-1]) or R["left_less"].search(messages[-1])
         if after and (due := self._slots(after["paid"]).regular()["merchant"]):
             return [{"tool": "balance"}, {"tool": "standing_orders", "merchant": due[0]}]
         averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
@@ -97,7 +97,7 @@ class Rules:
             tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
         if tool == "knowledge" and (second := self._own_figures(messages[-1], whole)):
             tool = second
-        if tool == "cancel_transfer" and first and not R["cancels"].search(messages[0]):
+        if tool == "cancel_transfer" and not any(R["cancels"].search(one) for one in messages[-2:]):
             tool = ""
         if (tool in LOOK_UPS or not tool) and messages[1:]:
             tool = of_before(messages[-1], messages[-2]) or tool
@@ -334,7 +334,9 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     own_limit = R["card_limit"].search(message) or R["own_limit"].search(message)
     if (tool in LOOK_UPS | {"set_limit"} and own_limit) or R["a_day"].search(message):
         return "card_status"
-    if tool == "report_card" and R["refused"].search(message):
+    if R["last_four"].search(message):
+        return "card_status"
+    if tool in ("report_card", "replace_card") and R["refused"].search(message) and not R["new_card"].search(message):
         return "card_status"
     if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
         return "report_card"
@@ -386,4 +388,10 @@ def _anchored(wanted: Sequence[str], spoken: Sequence[str]) -> Iterator[str]:
     for words in wanted:
         before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
         month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
-        yield f"{before[1]} {others[-1]}" if before and others else f"{words} of {month[0]}" if month else words
+        yield (
+            f"{before[1].split()[0]} before {others[-1]}"
+            if before and others
+            else f"{words} of {month[0]}"
+            if month
+            else words
+        )

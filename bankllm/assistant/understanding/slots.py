@@ -83,7 +83,8 @@ class Slots:
             found["minimum"] = found["maximum"] = exact
         if tool == "spending":
             saves = P["put_away"].search(self.message) and found["account"]
-            found["direction"] = ["in"] if P["income"].search(self.message) or saves else []
+            inward = (P["income"].search(self.message) or saves) and not P["less_refunds"].search(self.message)
+            found["direction"] = ["in"] if inward else []
         if "merchant" in wanted:
             categories = self.categories()
             certain = categories and not all(P["weak_category"].fullmatch(self.message, *span) for span in categories)
@@ -105,7 +106,7 @@ class Slots:
         categories = self.categories()
         own = self._with_listed(self.own_names("merchant"))
         inside = [one for one in categories if not any(start < one[1] and one[0] < end for start, end in own)]
-        return {"merchant": self._take(sorted(own + inside)), "to": to}
+        return {"merchant": self._take(self._with_listed(sorted(own + inside))), "to": to}
 
     def periods(self) -> list[str]:
         return self._take(self._periods())
@@ -169,7 +170,7 @@ class Slots:
                     understood = bool(piece) and "|" not in piece and read(piece) is not None
                 except UsageError:
                     understood = True
-                if understood and not P["no_period"].fullmatch(piece):
+                if understood and not P["no_period"].search(piece):
                     after = begin + len(piece)
                     yield begin, after
                     break
@@ -230,11 +231,19 @@ class Slots:
 
     def _joined(self, spans: list[Span]) -> list[Span]:
         """Keep the last of several periods, and those before it that belong to the same list or comparison."""
+        for place, (one, other) in enumerate(pairwise(spans)):
+            if P["apposition"].fullmatch(self.message[one[1] : other[0]]):  # since payday, which was yesterday
+                spans = [*spans[: place + 1], *spans[place + 2 :]]
+                break
         for place, since in enumerate(spans):
             if any(self._begins(day, since) for day in spans[place + 1 :]):
                 return spans[: place + 1]
         for number in range(len(spans) - 1, 0, -1):
-            if not P["joins"].fullmatch(self.message[spans[number - 1][1] : spans[number][0]]):
+            before, between = self.message[: spans[0][0]], self.message[spans[number - 1][1] : spans[number][0]]
+            words = _WORD.findall(before.lower())  # Tesco in May or Tesco in June
+            repeated = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))}) ", re.IGNORECASE)
+            new = repeated.sub("", between) if words else between
+            if not (P["joins"].fullmatch(between) or P["joins"].fullmatch(new)):
                 return spans[number:]
         return spans
 

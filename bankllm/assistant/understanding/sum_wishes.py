@@ -60,7 +60,8 @@ def wish(message: str) -> Wish:
 
 
 def with_exclusion_last(message: str) -> str:
-    """Return the message with "leave the joint out" and "…, my rent no" as "without the joint"."""
+    """Return the message with "leave the joint out" and "take out the joint" as "without the joint"."""
+    message = P["takes_out"].sub("without ", message)
     return P["without_after"].sub(lambda found: f" without {found['words'] or found['left']}", message)
 
 

@@ -57,7 +57,9 @@ def test_what_a_message_wishes(message: str, plain: str, asked: dict[str, str]) 
         ("Tesco and anything over £100", None),
         ("Pret", None),
         ("shoes", None),
-        ("the joint account", None),
+        ("the joint account", [{"account_id": "A3"}]),
+        ("transfers to the joint", [{"kind": "own_transfer"}]),
+        ("the credit card", None),
     ],
 )
 def test_what_is_left_out_is_read_wholly_or_said(
