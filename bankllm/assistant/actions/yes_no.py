@@ -23,6 +23,7 @@ VERBS = {
     "unfreeze_card": "unfreeze|unblock|unlock",
 }
 """Acting tool → verbs that a yes to it may repeat."""
+THANKS = re.compile(r"\b(?:thank\w*|cheers|ta)\b")
 LONGEST = 60
 """Characters of the longest message that is compared."""
 
@@ -32,8 +33,9 @@ def is_yes(message: str) -> bool:
 
 
 def nearly_yes(message: str) -> bool:
-    """Whether a message has only words that may stand beside a yes ("correct"): it is asked again."""
-    return not is_yes(message) and bool(_plain(message)) and is_yes(f"yes {message}")
+    """Whether a message has only words that may stand beside a yes ("correct"), and no thanks: it is asked again."""
+    words = _plain(message)
+    return bool(words) and not is_yes(words) and is_yes(f"yes {words}") and not THANKS.search(words)
 
 
 def says_yes_to(tool: str, message: str) -> bool:

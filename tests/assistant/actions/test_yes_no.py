@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bankllm.assistant.actions.yes_no import is_no, is_yes
+from bankllm.assistant.actions.yes_no import is_no, is_yes, nearly_yes
 from bankllm.assistant.bank.knowledge import DATA
 
 LISTS = json.loads((DATA / "yes_no.json").read_text(encoding="utf-8"))
@@ -81,3 +81,8 @@ def test_anything_else_is_neither(message: str) -> None:
 def test_usual_forms_of_no(message: str) -> None:
     assert is_no(message)
     assert not is_yes(message)
+
+
+def test_words_beside_a_yes_are_asked_again() -> None:
+    assert all(map(nearly_yes, ("Correct", "that's right", "go on")))
+    assert not any(map(nearly_yes, ("yes", "no", "ok thanks", "cheers", "correct it", "")))
