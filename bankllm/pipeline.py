@@ -120,7 +120,8 @@ def run(
     """Execute the notebooks of `only` (all if empty) into `output/<run-id>`; returns that folder and its manifest.
 
     If a notebook fails, the following ones still run, except the report. With `resume`, the run with that id continues
-    with its profile, and notebooks that are done are not executed again, except the report if another notebook was.
+    with its profile, and notebooks that are done are not executed again, except the report if another notebook was. Of
+    a notebook that another commit than the run's executes then, the manifest names the commit.
     Each chosen notebook gets those `parameters` that its `parameters` cell declares; one of them must declare each.
 
     `report` gets a line per notebook. `watch` is called once, with a function that says where the run is at the moment.
@@ -129,7 +130,7 @@ def run(
     the run. Raises `UsageError` for an unknown profile, notebook or parameter, `RunError` for an unusable folder, and
     `RunInterrupted` on Ctrl-C.
     """
-    chosen = select(only)
+    chosen, resumed_by = select(only), None
     declared = check_parameters(chosen, parameters or {})
     if resume is None:
         settings = get_profile(profile)
@@ -137,6 +138,11 @@ def run(
     else:
         folder = output / resume
         manifest = replace(read_manifest(folder), complete=False, finished=None, files={}, seal=None, renderer=None)
+        commit, dirty = git_state()
+        if commit != manifest.git_commit:
+            resumed_by = commit
+        if manifest.git_dirty is False:
+            manifest = replace(manifest, git_dirty=dirty)
         settings = get_profile(manifest.profile)
         for half in folder.rglob(".*.????????"):  # of `atomic_writer` in a killed run; not evidence
             half.unlink()
@@ -159,6 +165,7 @@ def run(
             entry = _execute_or_skip(notebook, folder, settings, others, own, report, progress)
         except KeyboardInterrupt:
             raise RunInterrupted(folder) from None
+        entry = replace(entry, git_commit=resumed_by)
         manifest = replace(manifest, notebooks=sorted([*others, entry], key=lambda run: run.name))
         write_manifest(folder, manifest)
     finished = {entry.name for entry in manifest.notebooks if entry.status == "done"}

@@ -28,6 +28,7 @@ OTHERS = (
     "reproduce",
     "memory reindex",
     "claims",
+    "audit --log logs/app.log",
     "attest outputs/20260101T120000Z-quick --statement",
 )
 """Commands that serve until Ctrl-C, train for hours, or refer to files of the reader."""

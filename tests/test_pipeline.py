@@ -63,6 +63,7 @@ def test_a_failed_notebook_is_reported_and_the_run_can_be_resumed(
             shown.append(re.sub(r" \(\d+ s\)", "", self.text()))
 
     monkeypatch.setattr(pipeline, "RunProgress", Recording)
+    monkeypatch.setattr(pipeline, "git_state", lambda: ("a" * 40, False))
     folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "02", "06"], report=progress.append)
     assert shown == ["02 Loads, cell 4 of 5, about 2 min left: before"]
     status = {entry.name[:2]: (entry.status, entry.error) for entry in manifest.notebooks}
@@ -78,11 +79,14 @@ def test_a_failed_notebook_is_reported_and_the_run_can_be_resumed(
 
     write(broken, [OPEN.format(name="02_load_testing")])
     progress.clear()
+    monkeypatch.setattr(pipeline, "git_state", lambda: ("b" * 40, True))
     again, manifest = pipeline.run("smoke", tmp_path / "out", resume=folder.name, report=progress.append)
     assert again == folder
     assert progress[0] == f"run {folder.name}, notebooks 01, 02, 03, 04, 05, 06"
     assert progress[1].startswith("01_local_validation: already done")
     assert {entry.status for entry in manifest.notebooks} == {"done"}
+    assert [entry.git_commit for entry in manifest.notebooks] == [None, *["b" * 40] * 5]
+    assert (manifest.git_commit, manifest.git_dirty) == ("a" * 40, True)
     assert manifest.complete
     assert (tmp_path / "out" / "LATEST").read_text() == f"{folder.name}\n"
     assert verify(folder).holds

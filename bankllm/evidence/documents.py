@@ -71,6 +71,8 @@ class NotebookRun:
     status: Literal["done", "failed", "skipped"]
     seconds: float
     error: str | None = None
+    git_commit: str | None = None
+    """Commit that executed the notebook in a resumed run, if it is not that of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,16 +29,16 @@ def hub_folder(name: str, offline: bool, package: str = "", install: str = "") -
     Raises `ModelError` if it is not there and cannot be downloaded, or if `offline` forbids it. The error names the
     `package` that has the model, too, and the command that installs it.
     """
-    from huggingface_hub import snapshot_download
-
     try:
+        from huggingface_hub import snapshot_download
+
         for weights in ("*.safetensors", "pytorch_model*.bin"):
             patterns = ["*.json", "*.txt", "*.model", "*.jinja", weights]
             folder = Path(snapshot_download(name, local_files_only=offline, allow_patterns=patterns))
             if any(folder.glob(weights)):
                 break
         return folder
-    except Exception as error:  # those of the Hub, of httpx and of the file system have no common base class
+    except Exception as error:  # of an import, the Hub, httpx and the file system: no common base class
         fault = (
             f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
             if offline

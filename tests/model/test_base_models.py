@@ -16,7 +16,7 @@ from bankllm import training
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models, generation
 from bankllm.model.artifact import read_artifact
-from bankllm.model.cached_files import check_weights
+from bankllm.model.cached_files import check_weights, hub_folder
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.settings import Settings
@@ -290,3 +290,9 @@ def test_a_damaged_or_foreign_artifact_is_refused(classifier: IntentClassifier, 
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(ModelError, match=r"training\.json is invalid: Field required at label_names"):
         IntentClassifier.load(tmp_path)
+
+
+def test_without_the_package_of_the_hub_the_error_names_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModelError, match=r"some/model cannot be downloaded .*ModuleNotFoundError"):
+        hub_folder("some/model", offline=False)

@@ -78,6 +78,7 @@ def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "models": models_of(records),
         "commit": manifest and manifest.git_commit,
         "dirty": manifest and manifest.git_dirty,
+        "other_commits": {run.name: run.git_commit for run in manifest.notebooks if run.git_commit} if manifest else {},
         "environment": manifest.environment if manifest else {},
         "started": manifest and manifest.started,
     }
