@@ -16,6 +16,7 @@ _CONTINUATION = re.compile(
 _REFERS = re.compile(
     r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
     r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|more|rest)\b"
+    r"|\b(?:day|week|month|quarter|year) (?:before|previous|prior)\W*$"
     r"|\b(?:(?:big|larg|small|cheap|high|low|new|lat|old|dear)\w*est|most expensive|last|first)\W*$",
     re.IGNORECASE,
 )

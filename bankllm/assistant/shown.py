@@ -40,7 +40,7 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     """Return what answers a message that only names what was shown; empty if it says anything else."""
     if P["asked_about"].fullmatch(message):
         return [WHICH]
-    if P["total"].fullmatch(message) and P["accounts"].search(message):
+    if P["total_accounts"].fullmatch(message):
         return [ReadyCall("balance")]
     if not (last := next(_shown(turns), [])):
         return []

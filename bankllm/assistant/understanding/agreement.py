@@ -12,10 +12,11 @@ from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.readers import P as ANSWERS
+from bankllm.assistant.understanding.readers import accounts_named
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, R, Rules, of_before, routed
+from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, SURE, R, Rules, of_before, routed
 from bankllm.assistant.understanding.slots import P
-from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 
 DAYS = ("period", "date")
@@ -46,7 +47,12 @@ def agreed(
         return None
     if by_rules and (of_before(message, earlier) or any(words.search(message) for words in REVERSES)):
         return None
+    refused = P["not_account"].search(with_exclusion_last(message))
+    if by_rules and refused and accounts_named(refused[1], rules.customer.accounts):
+        return None
     own_data = by_tools <= LOOK_UPS - {"knowledge"} and all(call.keys() & NAMED for call in by_rules)
+    regular = by_tools == {"standing_orders"} and not R["how_to"].search(message)
+    own_data = own_data or (regular and rules.probabilities(messages).max() >= SURE)
     if by_rules and own_data and not tools & OWN_DATA and _is_clear(by_rules, rules, message):
         return None  # the rules found the customer's own name, account or days, and the model an article or nothing
     if not calls:

@@ -227,7 +227,7 @@ def payee(words: str | None, customer: CustomerView) -> Values:
     payees, accounts = by_label(customer.payees), by_label(customer.accounts)
     if words is None:
         raise Ask("Who do you want to pay?" if payees else "You have no saved payees.", payees)
-    if plain(words) == "other account":
+    if plain(words) in ("other", "other one", "other account"):
         raise Ask("Which account do you mean?", accounts)
     found = fitting(words, payees, typos=False)
     own = [label for label, one in accounts.items() if one in accounts_named(words, customer.accounts)]
@@ -240,7 +240,9 @@ def payee(words: str | None, customer: CustomerView) -> Values:
 
 
 def _merchant(words: str, customer: CustomerView) -> Values:
-    return _one("merchant", words, fitting(words, customer.merchants) or beginning(words, customer.merchants))
+    part = any(_means(NEAR_CATEGORIES, name, plain(words)) for name in customer.categories)  # a car is no Carrefour
+    begins = [] if part else beginning(words, customer.merchants)
+    return _one("merchant", words, fitting(words, customer.merchants) or begins)
 
 
 def _category(words: str, customer: CustomerView) -> Values:

@@ -98,6 +98,7 @@ def _filled(question: Question, message: str, today: date) -> Call | None:
         if (but := P["not_this"].search(words)) and (others := fitting(but[1], question.options)):
             found = [option for option in question.options if option not in others]
             return {**question.call, question.slot: found[0]} if len(found) == 1 else None
+        found = found or fitting(words.removesuffix(" one"), question.options)
         found = found or [words for _ in P["several"].findall(words)]
         return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
     call = {"tool": question.tool, **question.call, question.slot: words}

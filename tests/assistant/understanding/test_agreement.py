@@ -51,6 +51,8 @@ def test_the_rules_answer_where_the_model_lost_a_wish_or_a_day(rules: Rules) -> 
 
 
 def test_the_rules_answer_about_own_data_where_the_model_found_an_article_or_left_a_restriction(rules: Rules) -> None:
+    both = [{"tool": "balance", "account": "own one"}, {"tool": "balance", "account": "joint"}]
+    assert checked(rules, "whats in my own one, leave the joint out of it", *both) is None
     article = {"tool": "knowledge", "question": "How much do I pay Octopus Energy each month"}
     assert checked(rules, "How much do I pay Octopus Energy each month?", article) is None
     calls = checked(rules, "Tesco or Greggs since August", {"tool": "spending", "merchant": "Tesco"}) or []

@@ -480,3 +480,24 @@ def test_one_kind_of_fee_is_not_all_fees(customer: CustomerView, today: date) ->
     found = one(customer, today, "spending", category="overdraft interest", period="this year")
     assert isinstance(found, ReadyCall)
     assert (found.arguments["category"], found.arguments["described"]) == ("fees", "overdraft interest")
+
+
+def test_the_other_account_of_several_is_asked(customer: CustomerView, today: date) -> None:
+    message = "move fifty from savings to the other account"
+    (asked,) = resolve([{"tool": "transfer", "amount": "fifty", "from": "savings"}], customer, today, message)
+    assert isinstance(asked, Question)
+    assert asked.text.startswith("Which account do you mean: Current account")
+    assert answered(asked, "the joint one", today) == {**asked.call, "to": "Joint account"}
+
+
+def test_only_words_for_everything_empty_an_account(customer: CustomerView, today: date) -> None:
+    customer = replace(customer, accounts=[replace(one, balance_minor=12345) for one in customer.accounts])
+    message = "send money to mum and what is in my savings"
+    (asked,) = resolve([{"tool": "transfer", "to": "mum"}], customer, today, message)
+    assert isinstance(asked, Question)
+    assert asked.slot == "amount"
+
+
+def test_a_car_is_no_shop_that_begins_with_it(customer: CustomerView, today: date) -> None:
+    customer = replace(customer, merchants=["Carrefour"], categories=["transport"])
+    assert isinstance(one(customer, today, "spending", merchant="car", period="May"), Question)
