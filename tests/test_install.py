@@ -79,8 +79,9 @@ def test_the_plain_wheel_verifies_a_run_and_names_what_it_lacks(tmp_path: Path, 
     assert "HOLDS: " in command(tmp_path, "bankllm verify outputs/reference")
     shutil.copy(project_root() / "README.md", tmp_path)
     command(tmp_path, "bankllm claims README.md")
-    assert "pip install 'bankllm[attest,cluster,keyless,load,notebooks,offline,serve,share,train,vectors]'" in command(
-        tmp_path, "bankllm doctor"
+    assert (
+        "pip install 'bankllm[approximate,attest,cluster,keyless,load,notebooks,offline,serve,share,train,vectors]'"
+        in command(tmp_path, "bankllm doctor")
     )
     for line, extra in (("serve", "serve"), ("run", "notebooks"), ("index teller77 --user A", "vectors")):
         message = " ".join(command(tmp_path, f"bankllm {line}", 2).split())
