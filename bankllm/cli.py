@@ -265,11 +265,13 @@ def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str
 
     Ctrl-C or a failed notebook ends the command; `again` is the command that continues the run.
     """
+    import papermill  # noqa: F401  # a missing extra fails here,
+
     from bankllm import pipeline
     from bankllm.model import base_models
 
     if any(notebook.name.startswith("03") for notebook in pipeline.select(only)):
-        base_models.resolve("smollm2")  # a missing model fails here, before the notebooks start
+        base_models.resolve("smollm2")  # and then a missing model, before the notebooks start
     try:
         with StatusLine(sys.stdout) as status:
             options |= {"report": status.line, "watch": status.show}
