@@ -51,7 +51,7 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         if other or call["tool"] == "balance":
             added["account"] = other or f"not {refused[1]}"
         else:
-            added |= {"without": refused[1]}
+            added = {name: words for name, words in added.items() if name != "account"} | {"without": refused[1]}
     elif account and call["tool"] == "spending" and not call.keys() & SUBJECTS and P["put_away"].search(message):
         kinds = {one.kind for one in accounts_named(account, customer.accounts)}
         moves = P["moved_in"].search(message) or (kinds == {"joint"} and P["from_me"].search(message))

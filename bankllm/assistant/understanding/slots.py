@@ -371,6 +371,7 @@ class Slots:
         shouted = self.message.isupper()
         known = (
             word.lower() in self.ordinary
+            or (word.endswith("in") and f"{word}g".lower() in self.ordinary)  # sittin, goin
             or P["plain_word"].fullmatch(word) is not None
             or ((shouted or word.islower()) and self._is_misspelt(word.lower()))
             or word[0].isdigit()

@@ -433,6 +433,7 @@ def test_one_payment_is_told_from_several(customer: CustomerView, today: date, m
             "how much has gone from me into the joint",
             [{"kind": "own_transfer", "direction": "in", "account_id": "A3"}],
         ),
+        ("spending", "groceries not from the joint", [{"without": [{"account_id": "A3"}]}]),
         ("spending", "how much went into the joint", [{"direction": "in", "account_id": "A3"}]),
     ],
 )

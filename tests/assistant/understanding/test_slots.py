@@ -30,6 +30,14 @@ ORDINARY = ToolHead.load().ordinary
             "was it Netflix or Spotify this year",
             {"merchant": ["Netflix", "Spotify"], "period": ["this year"]},
         ),
+        ("transactions", "whats sittin pending this week", {"period": ["this week"]}),
+        ("spending", "Tesco in May or Tesco in June", {"merchant": ["Tesco"], "period": ["May", "June"]}),
+        ("spending", "since payday how much on eating out", {"category": ["eating out"], "period": ["since payday"]}),
+        (
+            "spending",
+            "council tax over three months so sept to november",
+            {"category": ["council tax"], "period": ["sept to november"]},
+        ),
         ("spending", "what did I earn from Upwork", {"merchant": ["Upwork"], "direction": ["in"]}),
         ("transactions", "aldi >50 quid", {"merchant": ["aldi"], "minimum": ["50 quid"]}),
         (
