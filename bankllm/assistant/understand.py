@@ -32,7 +32,7 @@ from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED, SUBJECTS, only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
-from bankllm.assistant.understanding.problems import names_nothing, names_shop, on_topic, told
+from bankllm.assistant.understanding.problems import evident, names_nothing, names_shop, on_topic, told
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.rules import Rules
@@ -235,6 +235,7 @@ class Understanding:
         if off_topic and not answers and bare:
             bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
             ready = [ReadyCall("knowledge", bank)]
+        ready = evident(ready, said) if alone else ready
         found = self.articles.best(said, encode([said])[0].vector, decision) if alone else None
         if alone and decision.is_topic:
             ready = on_topic(ready, decision.intent, said)

@@ -16,6 +16,8 @@ _COMPLAINT = re.compile(
     r"|\b(?:your|this|the) (?:service|bank|app|treatment)(?: of your staff)? (?:is|was) (?:a disgrace|appalling|a joke|"
     r"disgraceful|unacceptable|outrageous|disgusting|shocking)\b"
     r"|\bthis is (?:a disgrace|appalling|disgraceful|(?:totally |simply )?unacceptable|outrageous)\b"
+    r"|\btold (?:me )?(?:\w+ )?different (?:things|answers|stories)\b|\b(?:closed|ended|cut off) my (?:chat|call)\b"
+    r"|\b(?:staff|colleagues?|agents?|clerk) (?:is|was|were|are) (?:(?:so|very|really) )?rude\b"
     r"|\b(?:worst|useless|rubbish|terrible|awful) (?:\w+ )?bank\b"
     r"|\b(?:nobody|no one|noone) (?:ever )?(?:calls?|called|rings?|rang|answers|answered) (?:me|back|my)\b"
     r"|\b(?:very|extremely|deeply|really|so) (?:unhappy|dissatisfied|disappointed) with (?:you|your|the|this)\b",

@@ -10,7 +10,7 @@ ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a p
 GOODBYE = re.compile(r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night|that'?s all)\b", re.IGNORECASE)
 INSULT = re.compile(
     r"\b(?:useless|idiots?|stupid|dumb|rubbish|morons?|shut up|hate (?:you|this|it)|crap|f off|wankers?|bastards?"
-    r"|f+u*c?k\w*|sh[i1]t\w*)\b",
+    r"|f+u*c?k\w*|sh[i1]t\w*|gits?|crooks?|pathetic|worst)\b",
     re.IGNORECASE,
 )
 SORRY = "I am sorry that I was no help. Tell me in other words what you need, or say “person” to reach our team."

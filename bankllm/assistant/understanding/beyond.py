@@ -55,7 +55,7 @@ def _is_of_somebody_else(
     if numbers := [match[1] or match[2] for match in P["number"].finditer(message)]:
         own = {customer_id, *(part for one in view().accounts for part in (one.account_id, one.account_number))}
         return any(number.upper() not in own for number in numbers)
-    if tools & READS and P["other"].search(message):
+    if P["person"].search(message) or (tools & READS and P["other"].search(message)):
         return True
     bare = P["bare_named"].search(message) if tools & READS else None
     if bare and fitting(bare[1], by_label(view().payees), typos=False) and bare[1].lower() not in ordinary:

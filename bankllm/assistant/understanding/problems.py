@@ -51,9 +51,10 @@ DAYS = frozenset(("date", "date_from", "date_to"))
 GIVES_WAY: dict[str, tuple[str, ...]] = {
     "replace_card": ("everyday_credit_card", "getting_spare_card"),
     "set_limit": ("contactless_limit", "transfer_limit"),
-    "transfer": ("bill_pay", "international_transfer", "payee_add", "scam_", "zelle"),
+    "transfer": ("bill_pay", "gift_card_scam", "international_transfer", "money_mule", "payee_add", "scam_", "zelle"),
 }
 """Acting tool → beginnings of the articles that are given instead of its question."""
+EVIDENCE = patterns("evidence")
 WORDS = patterns("problems")
 """Tool → words without which a message does not ask for it; `shows`: how a request for rows begins; `wrong`: what a
 problem says; `own`: words that ask for the customer's own data; see the file for the others."""
@@ -102,6 +103,14 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
     return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
 
 
+def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCall | Question]:
+    """Return the items, or a search for an article in place of one look-up of all rows that no word asks for."""
+    if len(items) != 1 or not isinstance(items[0], ReadyCall) or items[0].tool not in EVIDENCE:
+        return list(items)
+    narrowed = items[0].arguments.keys() - UNNAMED - DAYS or EVIDENCE[items[0].tool].search(message)
+    return list(items) if narrowed else [ReadyCall("knowledge", {"question": message})]
+
+
 def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> list[ReadyCall | Question]:
     """Return the items with the article that was found for the message; only the article if they do not fit it.
 
@@ -121,6 +130,8 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return list(items)
     if item.tool not in LOOK_UPS or item.tool in ("human_agent", "small_talk"):
         gives_way = found.article.startswith(GIVES_WAY.get(item.tool, "\0"))
+        if _is_bare_transfer(item) and WORDS["asks_bank"].match(message):
+            return [knowledge]
         enough = certain or words or (isinstance(item, Question) and item.slot == "kind")
         return [knowledge] if enough and (gives_way or not asked) and _is_guess(item, found) else list(items)
     enough = certain or bool(wrong and item.tool == "transactions")
@@ -159,10 +170,14 @@ def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
         words = WORDS.get(item.tool)
         if isinstance(item, Question) and item.slot == "kind":
             return topic == "lost_or_stolen_card"
-        if item.tool == "transfer" and isinstance(item, Question):
-            return topic in TRANSFERS or bool(item.call.keys() & {"amount", "to"})
+        if _is_bare_transfer(item):
+            return topic in TRANSFERS
         return topic in ACTS.get(item.tool, (topic,)) and (words is None or bool(words.search(message)))
     return bool(_names(item) or WORDS["shows"].match(message) or _is_beside(item, topic))
+
+
+def _is_bare_transfer(item: ReadyCall | Question) -> bool:
+    return isinstance(item, Question) and item.tool == "transfer" and not item.call.keys() & {"amount", "to"}
 
 
 def _names(item: ReadyCall | Question) -> bool:

@@ -10,6 +10,8 @@ from bankllm.assistant.care.complaints import OFFER, complaint_reply
     [
         "I want to complain about your branch in Hove",
         "This is a disgrace, I have waited for three weeks",
+        "told 3 different things by 3 different people",
+        "you closed my chat halfway. again.",
         "How do I go to the ombudsman?",
         "I’m very unhappy with the way I was treated",
         "Your service is appalling.",

@@ -28,6 +28,8 @@ def replied() -> Replied:
         ("i don’t want to live any more and nobody would care", "self_harm"),
         ("My balance please. " * 20 + "I am going to end my life tonight.", "self_harm"),
         ("my husband hits me and takes all my wages", "abuse"),
+        ("Bailiffs came today and my kids saw it", "cannot_pay"),
+        ("clicked a parcel link and typed my card in", "scam_under_way"),
         ("Safe.", "abuse"),
         ("a man from your fraud team rang and says I must move my money to a safe account", "scam_under_way"),
         ("My wife died on Sunday, what happens to her account?", "bereavement"),

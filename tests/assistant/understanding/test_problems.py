@@ -4,7 +4,7 @@ import pytest
 
 from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.understanding.problems import on_topic, told
+from bankllm.assistant.understanding.problems import evident, on_topic, told
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,36 @@ def test_an_act_that_is_a_part_of_what_is_asked_stands_after_the_article(
     item: ReadyCall, topic: str, message: str
 ) -> None:
     assert on_topic([item], topic, message) == [ReadyCall("knowledge", {"article": topic}), item]
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("balance", "are you real or am i talking to the hoover"),
+        ("balance", "should i put it all in silver"),
+        ("balance", "what's the base rate"),
+        ("account_details", "what do the letters TFR mean"),
+        ("card_status", "touch id stopped working"),
+    ],
+)
+def test_a_look_up_of_all_rows_needs_a_word_for_it(tool: str, message: str) -> None:
+    assert evident([ReadyCall(tool)], message) == [ReadyCall("knowledge", {"question": message})]
+    named = ReadyCall(tool, {"account_id": "A1"})
+    assert evident([named], message) == [named]
+
+
+@pytest.mark.parametrize("message", ["balance", "how much dosh is left", "whats in there", "am i skint"])
+def test_words_for_a_balance_keep_its_look_up(message: str) -> None:
+    assert evident([ReadyCall("balance")], message) == [ReadyCall("balance")]
+
+
+def test_a_question_about_limits_is_no_order() -> None:
+    order = Question("transfer", "amount", "How much?")
+    found = Found("transfer_limit_10000", sure=False)
+    assert told([order], found, "what's the most I can send") == [ReadyCall("knowledge", found.arguments)]
+    mule = Question("transfer", "to", "Whom?", (), {"tool": "transfer", "amount": "300", "to": "neighbour"})
+    warned = told([mule], Found("money_mule", sure=True, clear=True), "a neighbour pays me 300 to use my account")
+    assert warned == [ReadyCall("knowledge", {"article": "money_mule"})]
 
 
 def test_several_wishes_keep_their_own_article() -> None:
