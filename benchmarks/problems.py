@@ -1,9 +1,9 @@
-"""Measure how many real banking messages get the article of their topic, with rules.
+"""Measure how many real banking messages get the article of their topic.
 
     BANKLLM_BANKING77=path/to/banking77 python benchmarks/problems.py --number 500
 
-The messages are from Banking77's test set. `ArticleSearch.is_topic` was fitted to the first half of them in this
-program's order, so the second half is measured.
+The messages are from Banking77's test set. `articles.LEAD` was fitted to the first half of them in this order, so the
+second half is measured.
 """
 
 import argparse
@@ -23,14 +23,15 @@ CUSTOMER = "CUST004"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=500, help="messages")
-    number = parser.parse_args().number
+    parser.add_argument("--engine", choices=("rules", "model"), default="rules", help="who understands the messages")
+    arguments = parser.parse_args()
     data = load("banking77")
     rows = list(zip(data.test.texts, data.test.labels, strict=True))
     random.Random(11).shuffle(rows)
-    rows = rows[len(rows) // 2 :][:number]
+    rows = rows[len(rows) // 2 :][: arguments.number]
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        engine = ChatEngine.load(Settings(store=Path(folder, "store.sqlite")))
+        engine = ChatEngine.load(Settings(store=Path(folder, "store.sqlite"), understanding=arguments.engine))
         for text, label in rows:
             reply = engine.chat(text, CUSTOMER)
             articles = [call.arguments.get("article") for call in reply.calls if call.tool == "knowledge"]
