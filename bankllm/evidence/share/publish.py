@@ -17,7 +17,8 @@ from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 from bankllm.util.atomic_files import write_text
 
-WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
+WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx", ".checkpoint"})
+"""Suffixes of weights and of interrupted trainings."""
 MAX_BYTES = 8 * 2**20
 TRAININGS = "adapters"
 """Folder of the trained classifiers. Their tables are left out: `raw/` repeats them, and records of a classifier verify

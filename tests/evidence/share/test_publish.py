@@ -20,6 +20,7 @@ from bankllm.util.file_hash import sha256_file
 from tests.support.sealed_run import sealed_run
 
 WEIGHTS, ROWS = "adapters/lora_r8/adapter_model.safetensors", "adapters/lora_r8/raw/predictions.csv"
+INTERRUPTED = "adapters/lora_r16.checkpoint"
 
 
 def seal_again(folder: Path, **changes: Any) -> None:
@@ -32,7 +33,7 @@ def seal_again(folder: Path, **changes: Any) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     folder = sealed_run(tmp_path / "runs" / "one")
-    for name in (WEIGHTS, ROWS, "adapters/lora_r8/README.md"):
+    for name in (WEIGHTS, ROWS, INTERRUPTED, "adapters/lora_r8/README.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("a file of a training")
     seal_again(folder)
@@ -46,7 +47,7 @@ def test_the_copy_verifies_and_lists_the_omitted_files(run: Path, tmp_path: Path
     command = [sys.executable, "-I", target / "verify.pyz"]
     standalone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert standalone.returncode == 0, standalone.stdout
-    assert read_manifest(target).left_out == {name: sha256_file(run / name) for name in (ROWS, WEIGHTS)}
+    assert read_manifest(target).left_out == {name: sha256_file(run / name) for name in (INTERRUPTED, ROWS, WEIGHTS)}
     assert [path.name for path in (target / "adapters/lora_r8").rglob("*") if path.is_file()] == ["README.md"]
     parts = json.loads((target / "ro-crate-metadata.json").read_text())["@graph"]
     assert WEIGHTS not in {part["@id"] for part in parts}
@@ -60,7 +61,7 @@ def test_a_copy_can_be_replaced_and_copied_again_and_an_added_file_is_found(run:
     publish(run, target)
     assert not (target / "stray.txt").exists()
     publish(target, tmp_path / "again")
-    assert read_manifest(tmp_path / "again").left_out.keys() == {WEIGHTS, ROWS}
+    assert read_manifest(tmp_path / "again").left_out.keys() == {INTERRUPTED, ROWS, WEIGHTS}
     (target / WEIGHTS).write_bytes(b"weights")
     [found] = [finding for finding in verify(target).findings if not finding.holds]
     assert found.subject == WEIGHTS
