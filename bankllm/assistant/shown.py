@@ -5,6 +5,7 @@ messages again.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
@@ -15,7 +16,7 @@ from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.completion import only_account
 from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
 from bankllm.assistant.understanding.slots import ORDERS
-from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.assistant.understanding.sum_wishes import SUMS, UNITS
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 from bankllm.vectors.namespaces import Message
 
@@ -35,6 +36,11 @@ FEW = 12
 P = patterns("shown")
 WHICH = Facts("I do not know which payment you mean. Tell me the shop or person, the day, or the amount.")
 
+CHOSEN_ROWS = Facts(
+    "I cannot give an average of payments that are chosen by their number, amount or status. I can give the average of "
+    "all payments of some days, or of one merchant or category."
+)
+
 
 def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> list[ReadyCall | Facts]:
     """Return what answers a message that only names what was shown; empty if it says anything else."""
@@ -50,6 +56,8 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
             return list(two)
         two = last if len(last) == 2 else _sums(turns)[:2]
         return list(two) if len(two) > 1 else []
+    if last[0].tool == "balance" and P["total"].fullmatch(message) and _number(message) > len(last):
+        return [ReadyCall("balance", {name: day for name, day in last[0].arguments.items() if name == "date"})]
     if P["total"].fullmatch(message):
         return list(_totalled(message, last, turns))
     call = last[-1]
@@ -92,6 +100,13 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         return [ReadyCall(call.tool, {**call.arguments, "direction": "in" if way["in"] else "out"})]
     if unit := P["per"].fullmatch(message):
         return [ReadyCall("spending", {**kept, "per": unit["unit"].lower()})]
+    if kept and P["how_much"].fullmatch(message):
+        return [call if call.arguments.keys() & ROWS_ONLY else ReadyCall("spending", kept)]
+    if kept and (average := P["average"].fullmatch(message)):
+        if kept.keys() & ROWS_ONLY or call.arguments.get("limit", 1) > 1:
+            return [CHOSEN_ROWS]
+        each = next((one for one, words in UNITS.items() if words.search(average["each"] or "")), "payment")
+        return [ReadyCall("spending", {**kept, "per": each})]
     if P["since_when"].fullmatch(message):
         subject = {name: value for name, value in kept.items() if name not in DAYS}
         return [ReadyCall("transactions", {**subject, "order": "oldest", "limit": 1})] if subject else []
@@ -179,11 +194,16 @@ def _different(calls: Sequence[ReadyCall]) -> list[ReadyCall]:
 def _totalled(message: str, last: Sequence[ReadyCall], turns: Sequence[Message]) -> Sequence[ReadyCall]:
     """Return the calls whose figures the message adds up; those of the last reply if it says no number of several."""
     sums = _sums(turns)
-    number = next((number for word, number in NUMBERS.items() if word in message.lower().split()), 0)
+    number = _number(message)
     if len(last) > 1 or not sums or not (number or P["several"].search(message)):
         return last if P["sum"].search(message) or len(last) > 1 else []
     alike = [one for one in sums if len(_differ(one, sums[0])) < 2 and _differ(one, sums[0]) <= _differ(*sums[:2])]
     return list(reversed(alike[: number or len(NUMBERS)])) if len(alike) > 1 else []
+
+
+def _number(message: str) -> int:
+    """Return how many figures the message says that it means; 0 if it does not say it."""
+    return next((number for word, number in NUMBERS.items() if re.search(rf"\b{word}\b", message.lower())), 0)
 
 
 def _differ(one: ReadyCall, *others: ReadyCall) -> set[str]:

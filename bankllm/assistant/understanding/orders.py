@@ -18,7 +18,11 @@ from bankllm.assistant.understanding.readers import CustomerView, accounts_named
 from bankllm.errors import UsageError
 
 POSSIBLE = "I can send one amount to one saved payee, or to another account of yours, on one day."
-SAVE = "Save the payee in the app first: “Payments”, “Payees”, “New”."
+IN_APP = {
+    "number": "Save the payee in the app first: “Payments”, “Payees”, “New”.",
+    "repeat": "To pay at regular times, set up a standing order in the app: “Payments”, “Standing orders”, “New”.",
+}
+"""Word of what is impossible → how the customer does it in the app."""
 LONGEST_NAME = 4
 """Words of the longest payee's name that is looked for."""
 IMPOSSIBLE = patterns("impossible")
@@ -44,8 +48,8 @@ def impossible(call: Call, message: str, customer: CustomerView, today: date, *,
         words = source[1]
         own = accounts_named(words, customer.accounts) or P["no_source"].match(words) or _is_day(words, today)
         what = None if own else f"send money from “{words}”, only from your own accounts"
-    save = f" {SAVE}" if what and "number" in what else ""
-    return f"I cannot {what}. {POSSIBLE}{save}" if what else None
+    more = next((f" {text}" for word, text in IN_APP.items() if what and word in what), "")
+    return f"I cannot {what}. {POSSIBLE}{more}" if what else None
 
 
 def changed_order(tool: str, arguments: Mapping[str, Any], message: str) -> ReadyCall | None:

@@ -398,7 +398,7 @@ def _date(text: str, today: date, future: bool) -> DayRange | None:
     )
     if match is None or not (match[2] or match[3]):
         return None
-    if match[3] and match[3].startswith("month "):
+    if match[3] and re.fullmatch(r"month \d+", match[3]):
         raise UsageError(f"Expected a date with the day before the month, got “{match[1]}/{match[3][6:]}”.")
     month = (_named(match[3], today, future) or _unit(match[3], today)) if match[3] else None
     if month and match[3].startswith(("this", "last")) and not (match[2] or " of " in text):

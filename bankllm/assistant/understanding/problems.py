@@ -121,11 +121,12 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     knowledge = ReadyCall("knowledge", {"article": found.article} if found.sure else found.arguments)
     if not items:
         return [knowledge] if certain and not WORDS["leaves"].search(message) else []
-    if certain and WORDS["unserved"].match(message) and all(item.tool in LOOK_UPS for item in items):
+    unread = all(map(_is_unread, items))
+    unserved = WORDS["unserved"].match(message) and all(item.tool in LOOK_UPS for item in items)
+    if unserved and (certain or unread):
         return [knowledge]
     item, words = items[0], WORDS.get(items[0].tool)
     asked = bool(words and words.search(message))
-    unread = all(map(_is_unread, items))
     if len(items) > 1 and not unread:
         return list(items)
     if item.tool not in LOOK_UPS or item.tool in ("human_agent", "small_talk"):

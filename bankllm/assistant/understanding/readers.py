@@ -144,6 +144,8 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
         if near and len(near_ones) == 1:
             return {"category": near_ones[0]}
         raise Ask("Which category do you mean?", near_ones, f"There is no category {quoted(words)}.")
+    if P["people"].fullmatch(text):
+        raise Ask("Which name do the payments have?", wrong=f"I cannot tell from your records who {quoted(words)} is.")
     if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
         raise Unread(f"I did not understand {quoted(words)}. Please name a merchant, a category, or days.")
     raise Unread(f"There is no {slot} {quoted(words)} in your accounts.")

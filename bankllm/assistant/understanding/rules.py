@@ -39,6 +39,8 @@ MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details
 UNUSED = patterns("unused")
 CHOSEN = patterns("wishes")
 """Tool → words of a clause that choose it."""
+LEFT = ("left_after", "left_once", "left_less")
+"""Patterns of questions for what is left after a regular payment."""
 MAX_CLAUSES = 12
 LOOK_UPS = frozenset(("balance", "spending", "transactions", "standing_orders", "knowledge"))
 """Tools among which words decide against the head."""
@@ -76,7 +78,7 @@ class Rules:
             return [{"tool": "card_status"}]
         if back := R["pays_back"].fullmatch(messages[-1]):
             return [{"tool": "transfer", "to": back[1]}]
-        after = R["left_after"].search(messages[-1]) or R["left_less"].search(messages[-1])
+        after = next(filter(None, (R[name].search(messages[-1]) for name in LEFT)), None)
         if after and (due := self._slots(after["paid"]).regular()["merchant"]):
             return [{"tool": "balance"}, {"tool": "standing_orders", "merchant": due[0]}]
         averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
@@ -94,7 +96,8 @@ class Rules:
         first = first and len(messages) == 1
         if tool == "transfer" and first and not R["order"].search(messages[0]):
             pays = self.read("transfer", messages)
-            tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
+            ordered = any("amount" in call for call in pays) and not R["no_order"].search(messages[0])
+            tool = tool if ordered else "transactions"  # transfers that were made
         if tool == "knowledge" and (second := self._own_figures(messages[-1], whole)):
             tool = second
         if tool == "cancel_transfer" and not any(R["cancels"].search(one) for one in messages[-2:]):

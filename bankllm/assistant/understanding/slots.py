@@ -37,6 +37,8 @@ _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECA
 _SURE_CATEGORY = re.compile("|".join("|".join(pair) for pair in WORDS["categories"].items()), re.IGNORECASE)
 CATEGORY_NAMES = tuple(WORDS["categories"])
 _DATE = re.compile(rf"{periods.MONTH}|(?:{periods.WEEKDAY})s?", re.IGNORECASE)
+_MONTH_AFTER = re.compile(rf"[ ,:(]+(?:{periods.MONTH})\b")
+"""What follows "the three months" that are named after it."""
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
 _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: u+)*")
 """A name among kinds of words: `C`apital letter, `u`nknown, `k` for a link such as "of"."""
@@ -210,7 +212,9 @@ class Slots:
             modal = piece == "may" and re.match(r" (?:i|we|you|he|she|they|be|have|it)\b", after)
             unit = P["unit"].fullmatch(piece)
             whole = re.search(r"\b(?:the|at|of|over|within|for) (?:the )?(?:whole |entire |full )?$", before)
-            if not modal and not (unit and not whole):
+            if piece.endswith("months") and _MONTH_AFTER.match(after):
+                self._take([(start, end)])  # and not the merchant Three
+            elif not modal and not (unit and not whole):
                 spans.append((start, end))
         for match in P["since"].finditer(self.message):
             start, end = match.start(), match.start() + len(match[0].rstrip())
