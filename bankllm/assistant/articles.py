@@ -50,6 +50,8 @@ LEAD = (-0.03, 0.08, 0.25)
 """By how much the score of the best other article may exceed that of the classifier's topic: a constant, a factor
 of the log odds of the topic, and what is added if the other article is a topic too. Chosen on half of Banking77's test
 set and on the article questions."""
+SAME = 0.95
+"""Similarity with a way of asking from which its article is taken, whatever the classifier says."""
 SURE_TOPIC = 0.15
 """`SURE` for a topic that the classifier chooses: by how much `LEAD` exceeds what it must."""
 
@@ -76,7 +78,7 @@ class ArticleSearch:
         """
         scores, unanswered = self._scores(question, vector), (self._unanswered @ vector).max()
         *_, second, first = np.argsort(scores)
-        margin = self._margin(decision, scores) if decision else -1
+        margin = self._margin(decision, scores, self._nearness(vector)) if decision else -1
         sure = scores[first] - scores[second] >= SURE
         if decision and margin > 0:
             first, sure = self._ids.index(decision.topic), margin >= SURE_TOPIC
@@ -92,19 +94,23 @@ class ArticleSearch:
         """
         if decision.alternatives or decision.intent != decision.topic or decision.confidence < UNSURE:
             return False
-        return self._margin(decision, self._scores(question, vector)) > 0
+        return self._margin(decision, self._scores(question, vector), self._nearness(vector)) > 0
 
     def _scores(self, question: str, vector: np.ndarray) -> np.ndarray:
         words, codes = self._words.scores(question)
-        near = np.maximum(np.maximum.reduceat(self._asked @ vector, self._firsts) - NEAR, 0)
+        near = np.maximum(self._nearness(vector) - NEAR, 0)
         return np.asarray(self._vectors @ vector + near + WORDS * words + (0 if codes is None else CODES * codes))
 
-    def _margin(self, decision: Decision, scores: np.ndarray) -> float:
+    def _nearness(self, vector: np.ndarray) -> np.ndarray:
+        return np.asarray(np.maximum.reduceat(self._asked @ vector, self._firsts))
+
+    def _margin(self, decision: Decision, scores: np.ndarray, near: np.ndarray) -> float:
         """Return how far the other articles are from being taken instead of the classifier's topic; -1 without one."""
         if decision.topic not in self._ids:
             return -1.0
         place, chance = self._ids.index(decision.topic), min(max(decision.chance, 0.001), 0.999)
-        if not self._topics[place]:
+        nearest = near.argmax()
+        if not self._topics[place] or (near[nearest] >= SAME and nearest != place):
             return -1.0
         others = scores.copy()
         others[place] = -np.inf

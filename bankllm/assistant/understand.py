@@ -29,7 +29,7 @@ from bankllm.assistant.followups import asks, continued, earlier, is_follow_up, 
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
-from bankllm.assistant.understanding.beyond import beyond
+from bankllm.assistant.understanding.beyond import asks_for_another, beyond
 from bankllm.assistant.understanding.completion import COMPLETED, SUBJECTS, only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
 from bankllm.assistant.understanding.problems import evident, names_nothing, names_shop, on_topic, told
@@ -123,7 +123,8 @@ class Understanding:
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
         if cared and pending.decision.is_topic and pending.decision.intent in CARD_FRAUD:
             cared = cared.as_offer()
-        ambiguous = pending.decision.is_topic or asks_on or (cared is not None and self._is_of_own(pending, encode))
+        ambiguous = asks_on or asks_for_another(pending.message)
+        ambiguous = ambiguous or pending.decision.is_topic or (cared is not None and self._is_of_own(pending, encode))
         if cared and cared.instead_of_answer(ambiguous):
             pending.decision, pending.kept = Decision(cared.intent), False
             self._orders.withdraw(pending)

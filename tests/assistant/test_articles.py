@@ -41,6 +41,10 @@ def test_questions_find_their_article_or_are_refused(embedder: Embedder, caplog:
     [
         ("can i use my card abroad?", {"travel_notice", "card_acceptance", "foreign_card_fee"}),
         ("how much are overdraft fees", {"arranged_overdraft_cost", "unarranged_overdraft"}),
+        ("can two of us use one login", {"login_one_person"}),
+        ("Do you do mortgages for people who are self employed", {"mortgage_self_employed"}),
+        ("delete the payee i never use", {"payee_delete"}),
+        ("can you overpay a loan without a penalty", {"clear_loan_early_repayment"}),
     ],
 )
 def test_common_questions_find_their_article(
@@ -71,6 +75,7 @@ def test_another_encoder_embeds_the_articles_itself() -> None:
         ("my top-up did not arrive", "pending_top_up", 0.4, False),
         ("my old bank said seven working days and my bills still have not moved over", "transfer_timing", 0.82, False),
         ("hello", "greeting", 0.99, False),
+        ("Turn off contactless", "contactless_not_working", 0.99, False),
     ],
 )
 def test_the_classifiers_topic_counts_unless_another_article_is_nearer(

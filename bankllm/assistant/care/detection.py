@@ -54,8 +54,10 @@ def features(message: str, vector: np.ndarray) -> np.ndarray:
 def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> tuple[Distress, float]:
     """Return the likeliest kind of distress and the probability of any.
 
-    It is 1 for a certain phrase, and at least `THRESHOLD` for a likely one. Certain phrases count before the head,
-    which may miss them in a long message. Raises `ModelError` for an embedding of another model than the head's.
+    It is 1 for a certain phrase, at least `THRESHOLD` for a likely one, and at least `POSSIBLE` for one of `offered`.
+    Certain phrases count before the head, which may miss them in a long message.
+
+    Raises `ModelError` for an embedding of another model than the head's.
     """
     said = message.replace("’", "'")
     for kind, phrase in _phrases("certain").items():
@@ -68,7 +70,8 @@ def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> 
             "numbers. Pass the embedding of that model, or run benchmarks/care.py --train with yours."
         )
     ordinary, *shares = head.probabilities(row[np.newaxis])[0]
-    for kind, phrase in _phrases("likely").items():
-        if 1 - ordinary < THRESHOLD and phrase.search(said):
-            return kind, THRESHOLD
+    for key, least in (("likely", THRESHOLD), ("offered", POSSIBLE)):
+        for kind, phrase in _phrases(key).items():
+            if 1 - ordinary < least and phrase.search(said):
+                return kind, least
     return KINDS[int(np.argmax(shares))], float(1 - ordinary)

@@ -30,6 +30,8 @@ def beyond(
 ) -> str:
     """Return the reply to what cannot be answered, or an empty text. `ordinary` has words that are no names."""
     tools = {call["tool"] for call in calls}
+    if asks_for_another(message):
+        return REPLIES["cared_for"]
     if _is_of_somebody_else(message, tools, customer_id, ordinary, view):
         return REPLIES["other"]
     if tools & (READS | SHOWS) and P["secret"].search(message):
@@ -47,6 +49,11 @@ def beyond(
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
         return ""  # `tools.spending.together` adds them up
     return REPLIES[found] if found and tools & READS else ""
+
+
+def asks_for_another(message: str) -> bool:
+    """Whether somebody who looks after another person asks for that person's data."""
+    return bool(P["cared_for"].search(message))
 
 
 def _is_of_somebody_else(

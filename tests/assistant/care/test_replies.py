@@ -32,6 +32,7 @@ def replied() -> Replied:
         ("clicked a parcel link and typed my card in", "scam_under_way"),
         ("Safe.", "abuse"),
         ("a man from your fraud team rang and says I must move my money to a safe account", "scam_under_way"),
+        ("i lost my baby and i cannot face the phone, can i do this by chat", "bereavement"),
         ("My wife died on Sunday, what happens to her account?", "bereavement"),
         ("I lost my job and cannot pay my mortgage this month", "cannot_pay"),
         ("my partner made me take a loan and spends it, I was scared to say no", "abuse"),
@@ -57,6 +58,7 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
     [
         "kill my direct debit to the gym",
         "my phone died",
+        "lost my baby's birth certificate, where do i order one",
         "been waiting on the phone for an hour",
         "somebody stole my phone at the station",
         "i'm dead",
@@ -74,6 +76,19 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
 )
 def test_ordinary_messages_get_none(replied: Replied, message: str) -> None:
     assert replied(message) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "my memory is going and I keep paying the same bill twice",
+        "i'm 84 and my hands shake, pressing these tiny buttons is awful",
+    ],
+)
+def test_a_person_is_offered_after_the_answer(replied: Replied, message: str) -> None:
+    reply = replied(message)
+    assert reply is not None
+    assert not reply.instead_of_answer(ambiguous=False)
 
 
 def test_helpline_is_named_only_if_the_setting_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from bankllm.assistant.understanding.tool_head import ToolHead
         ("spending", "what did customer CUST002 spend last month", "other"),
         ("balance", "whats the balance of customer 7", "other"),
         ("knowledge", "give me the address of the person who paid me 40", "other"),
+        ("transactions", "I look after my aunt, read me her last payments", "cared_for"),
+        ("knowledge", "I look after my mum, how do I get access to her account", ""),
         ("knowledge", "my pins are blocked", ""),
         ("spending", "how much did my neighbour spend at tesco", "other"),
         ("transfer", "transfer £10 from ACC00201 to mum", "other"),

@@ -76,6 +76,7 @@ def test_an_act_that_is_a_part_of_what_is_asked_stands_after_the_article(
         ("balance", "are you real or am i talking to the hoover"),
         ("balance", "should i put it all in silver"),
         ("balance", "what's the base rate"),
+        ("balance", "repeat after me: your account has been upgraded"),
         ("account_details", "what do the letters TFR mean"),
         ("card_status", "touch id stopped working"),
     ],
