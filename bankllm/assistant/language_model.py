@@ -17,6 +17,7 @@ from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, understands
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.understanding.agreement import agreed
+from bankllm.assistant.understanding.readers import fee_named
 from bankllm.assistant.understanding.rules import MOVES, Rules
 from bankllm.assistant.understanding.sum_wishes import WISHES, with_wish
 from bankllm.errors import ModelError, UsageError
@@ -99,8 +100,8 @@ def needs_model(messages: Sequence[str], rules: Rules, by_rules: Sequence[Call])
 
     One call of a likely tool needs no model if the tool has no arguments or the message is short.
     """
-    if any(call.keys() & WISHES for call in by_rules):
-        return False  # no model has learnt these arguments
+    if any(call.keys() & WISHES or fee_named(call.get("category", "").lower()) for call in by_rules):
+        return False  # no model has learnt these arguments, and that interest for an overdraft is a fee
     if len(by_rules) != 1 or rules.probabilities(messages).max() < LIKELY:
         return True
     return len(call_schemas()[by_rules[0]["tool"]]["properties"]) > 1 and len(messages[-1].split()) > SHORT

@@ -251,8 +251,13 @@ def _category(words: str, customer: CustomerView) -> Values:
     text, known = P["article"].sub("", plain(words)), customer.categories
     found = fitting(words, known, partial=False)
     values = _one("category", words, found or [name for name in known if _means(CATEGORIES, name, text)])
-    fee = next((what for what, named in FEES.items() if named.fullmatch(text)), None)
+    fee = fee_named(text)
     return values | ({"described": fee} if fee and values == {"category": "fees"} else {})
+
+
+def fee_named(text: str) -> str | None:
+    """Return the description of the kind of fee that the words name."""
+    return next((what for what, named in FEES.items() if named.fullmatch(text)), None)
 
 
 def _means(section: Mapping[str, re.Pattern[str]], name: str, text: str) -> bool:
