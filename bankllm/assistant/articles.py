@@ -76,9 +76,9 @@ class ArticleSearch:
 
         That is the classifier's topic if it has one and no other article is so much nearer.
         """
-        scores, unanswered = self._scores(question, vector), (self._unanswered @ vector).max()
+        (scores, near), unanswered = self._scores(question, vector), (self._unanswered @ vector).max()
         *_, second, first = np.argsort(scores)
-        margin = self._margin(decision, scores, self._nearness(vector)) if decision else -1
+        margin = self._margin(decision, scores, near) if decision else -1
         sure = scores[first] - scores[second] >= SURE
         if decision and margin > 0:
             first, sure = self._ids.index(decision.topic), margin >= SURE_TOPIC
@@ -94,15 +94,14 @@ class ArticleSearch:
         """
         if decision.alternatives or decision.intent != decision.topic or decision.confidence < UNSURE:
             return False
-        return self._margin(decision, self._scores(question, vector), self._nearness(vector)) > 0
+        return self._margin(decision, *self._scores(question, vector)) > 0
 
-    def _scores(self, question: str, vector: np.ndarray) -> np.ndarray:
+    def _scores(self, question: str, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the score of each article, and the similarity of its nearest way of asking; (articles,) each."""
         words, codes = self._words.scores(question)
-        near = np.maximum(self._nearness(vector) - NEAR, 0)
-        return np.asarray(self._vectors @ vector + near + WORDS * words + (0 if codes is None else CODES * codes))
-
-    def _nearness(self, vector: np.ndarray) -> np.ndarray:
-        return np.asarray(np.maximum.reduceat(self._asked @ vector, self._firsts))
+        near = np.maximum.reduceat(self._asked @ vector, self._firsts)
+        scores = self._vectors @ vector + np.maximum(near - NEAR, 0) + WORDS * words
+        return scores + (0 if codes is None else CODES * codes), near
 
     def _margin(self, decision: Decision, scores: np.ndarray, near: np.ndarray) -> float:
         """Return how far the other articles are from being taken instead of the classifier's topic; -1 without one."""

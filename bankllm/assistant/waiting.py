@@ -12,7 +12,7 @@ from datetime import date
 from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import nearly_yes
-from bankllm.assistant.bank.ledger import format_money
+from bankllm.assistant.bank.ledger import Card, format_money
 from bankllm.assistant.bank.tools import Call, call_schemas
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, stands_alone
@@ -54,11 +54,11 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
 
     A look-up that names nothing and an article are no answers to a question about the action ("is it from savings?").
     """
+    if nearly_yes(message):
+        return [ReadyCall(waited.tool, waited.arguments)]
     answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, message)]
     if asks_if_done(message):
         answers = [NOT_YET]
-    if nearly_yes(message):
-        return [ReadyCall(waited.tool, waited.arguments)]
     return [*(answers or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
 
 
@@ -80,7 +80,7 @@ def other_option(
     if not P["other"].search(message) or asks(message):
         return None
     if waited.tool in PROTECTS:
-        cards = [card for card in view().cards if card.status in ("active", "frozen")]
+        cards = _usable_cards(view())
         others = [card for card in cards if card.card_id != waited.arguments["card_id"]]
         kind = {name: value for name, value in waited.arguments.items() if name == "kind"}
         return {"tool": waited.tool, "card": others[0].last4, **kind} if len(others) == 1 else None
@@ -221,7 +221,7 @@ def of_other_card(calls: Sequence[Call], said: Sequence[str], customer: Customer
         return calls
     named = (with_named_card({"tool": ""}, one, customer).get("card") for one in reversed(earlier))
     first = next(filter(None, named), None)
-    others = [card.last4 for card in customer.cards if card.status in ("active", "frozen") and card.last4 != first]
+    others = [card.last4 for card in _usable_cards(customer) if card.last4 != first]
     other = {"card": others[0]} if first and len(others) == 1 else {}
     return [
         {name: words for name, words in call.items() if name != "card"} | other
@@ -235,9 +235,13 @@ def with_other_card(last: Proposal | None, message: str, view: Callable[[], Cust
     """Return the conversation's last action for the customer's other card: "and the other one"."""
     if last is None or last.tool not in PROTECTS or not P["other_card"].fullmatch(message):
         return None
-    cards = [card.card_id for card in view().cards if card.status in ("active", "frozen")]
+    cards = (card.card_id for card in _usable_cards(view()))
     others = [card_id for card_id in cards if card_id != last.arguments["card_id"]]
     return ReadyCall(last.tool, {**last.arguments, "card_id": others[0]}) if len(others) == 1 else None
+
+
+def _usable_cards(customer: CustomerView) -> list[Card]:
+    return [card for card in customer.cards if card.status in ("active", "frozen")]
 
 
 def _transfer(waited: Proposal, customer: CustomerView, today: date) -> Call:

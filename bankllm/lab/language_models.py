@@ -36,16 +36,11 @@ def trained(
     adapters, reasons = {}, {}
     for id, entry in zip(language_ids(profile), profile.language, strict=True):
         for seed in entry.seeds if not only or id in only else ():
-            name = f"{entry.method}_r{entry.rank}" + (f"_seed{seed}" if len(entry.seeds) > 1 else "")
-            options = {
-                "method": entry.method,
-                "rank": entry.rank,
-                "epochs": entry.epochs,
-                "seed": seed,
-                **entry.options,
-            }
-            config = LanguageModelConfig.model_validate(options | ({"max_steps": steps} if steps else {}))
-            output, checkpoint = folder / f"language_{name}", folder / f"language_{name}.checkpoint"
+            key = id + (f"_seed{seed}" if len(entry.seeds) > 1 else "")
+            name, output, checkpoint = key.removeprefix("language_"), folder / key, folder / f"{key}.checkpoint"
+            options = {"method": entry.method, "rank": entry.rank, "epochs": entry.epochs, "seed": seed}
+            limit = {"max_steps": steps} if steps else {}
+            config = LanguageModelConfig.model_validate(options | entry.options | limit)
             try:
                 if not (output / TRAINING_FILE).exists():
                     fine_tune(config, examples, output, checkpoint=checkpoint, progress=False)

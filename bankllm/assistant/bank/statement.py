@@ -113,8 +113,9 @@ class Statement:
         Raises what the bank raises.
         """
         self.query = query
-        self._names = {a.account_id: f"the {a.name}" for a in bank.accounts(customer_id)}
-        self.accounts = [a for a in bank.accounts(customer_id) if query.account_id in (None, a.account_id)]
+        every = bank.accounts(customer_id)
+        self._names = {a.account_id: f"the {a.name}" for a in every}
+        self.accounts = [a for a in every if query.account_id in (None, a.account_id)]
         self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
         if query.foreign:
             self.rows = [row for row in self.rows if query.foreign in (row.currency, row.original_currency)]

@@ -391,10 +391,7 @@ def _anchored(wanted: Sequence[str], spoken: Sequence[str]) -> Iterator[str]:
     for words in wanted:
         before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
         month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
-        yield (
-            f"{before[1].split()[0]} before {others[-1]}"
-            if before and others
-            else f"{words} of {month[0]}"
-            if month
-            else words
-        )
+        if before and others:
+            yield f"{before[1].split()[0]} before {others[-1]}"
+        else:
+            yield f"{words} of {month[0]}" if month else words
