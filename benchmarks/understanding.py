@@ -131,7 +131,7 @@ def recall(embedder: Embedder) -> None:
     search = articles.ArticleSearch(embedder)
     rows = article_questions.load()
     vectors = embedder.encode([row.question for row in rows])
-    found = [search.best(row.question, vector) for row, vector in zip(rows, vectors, strict=True)]
+    found = [search.best(search.scores(row.question, vector)) for row, vector in zip(rows, vectors, strict=True)]
     for name, wanted in (("with an article", True), ("without one", False)):
         some = [(row, hit) for row, hit in zip(rows, found, strict=True) if bool(row.articles) == wanted]
         right = sum(hit is not None and hit.article in row.articles for row, hit in some)

@@ -15,6 +15,7 @@ import logging
 import math
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
@@ -56,6 +57,17 @@ SURE_TOPIC = 0.15
 """`SURE` for a topic that the classifier chooses: by how much `LEAD` exceeds what it must."""
 
 
+class Scores(NamedTuple):
+    """How near a question is to each article."""
+
+    scores: np.ndarray
+    """(articles,)"""
+    near: np.ndarray
+    """(articles,) the similarity of the nearest way of asking."""
+    unanswered: float
+    """The similarity with a question that no article answers."""
+
+
 class ArticleSearch:
     def __init__(self, embedder: Embedder) -> None:
         articles = _articles()
@@ -71,12 +83,12 @@ class ArticleSearch:
         texts = ["\n".join((article.answer, *way)) for article, way in zip(articles.values(), ways, strict=True)]
         self._words = Words.empty().extended(texts)
 
-    def best(self, question: str, vector: np.ndarray, decision: Decision | None = None) -> Found | None:
-        """Return the best article for a question with its embedding (dim,); None if no article fits.
+    def best(self, scored: Scores, decision: Decision | None = None) -> Found | None:
+        """Return the best article for a question; None if no article fits.
 
         That is the classifier's topic if it has one and no other article is so much nearer.
         """
-        (scores, near), unanswered = self._scores(question, vector), (self._unanswered @ vector).max()
+        scores, near, unanswered = scored
         *_, second, first = np.argsort(scores)
         margin = self._margin(decision, scores, near) if decision else -1
         sure = scores[first] - scores[second] >= SURE
@@ -87,21 +99,22 @@ class ArticleSearch:
             return None
         return Found(self._ids[first], bool(sure), bool(lead >= CLEARLY))
 
-    def is_topic(self, decision: Decision, question: str, vector: np.ndarray) -> bool:
-        """Return whether a question with this embedding is about the classifier's intent, and not another article.
+    def is_topic(self, decision: Decision, scored: Scores) -> bool:
+        """Return whether a question is about the classifier's intent, and not another article.
 
         The classifier knows the 77 topics of Banking77 only, and is sure of one of them for many other questions too.
         """
         if decision.alternatives or decision.intent != decision.topic or decision.confidence < UNSURE:
             return False
-        return self._margin(decision, *self._scores(question, vector)) > 0
+        return self._margin(decision, scored.scores, scored.near) > 0
 
-    def _scores(self, question: str, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the score of each article, and the similarity of its nearest way of asking; (articles,) each."""
+    def scores(self, question: str, vector: np.ndarray) -> Scores:
+        """Compare a question with its embedding (dim,) with all articles."""
         words, codes = self._words.scores(question)
         near = np.maximum.reduceat(self._asked @ vector, self._firsts)
         scores = self._vectors @ vector + np.maximum(near - NEAR, 0) + WORDS * words
-        return scores + (0 if codes is None else CODES * codes), near
+        scores += 0 if codes is None else CODES * codes
+        return Scores(scores, near, float((self._unanswered @ vector).max()))
 
     def _margin(self, decision: Decision, scores: np.ndarray, near: np.ndarray) -> float:
         """Return how far the other articles are from being taken instead of the classifier's topic; -1 without one."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from bankllm.assistant.actions.proposals import PLANS, ActionDesk
 from bankllm.assistant.actions.yes_no import is_no, is_yes
-from bankllm.assistant.articles import ArticleSearch
+from bankllm.assistant.articles import ArticleSearch, Scores
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
@@ -118,7 +118,7 @@ class Understanding:
         only asks something, the same action is proposed again.
         """
         (encoded,) = encode([pending.message])
-        pending.decision = self._decide(pending.message, encoded)
+        pending.decision = self._decide(pending, pending.message, encode)
         cared = self._care(pending.message, encoded.vector)
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
         if cared and pending.decision.is_topic and pending.decision.intent in CARD_FRAUD:
@@ -237,7 +237,7 @@ class Understanding:
             bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
             ready = [ReadyCall("knowledge", bank)]
         ready = evident(ready, said) if alone else ready
-        found = self.articles.best(said, encode([said])[0].vector, decision) if alone else None
+        found = self.articles.best(self._scores(pending, said, encode), decision) if alone else None
         if alone and decision.is_topic:
             ready = on_topic(ready, decision.intent, said)
         elif found and found.sure and names_nothing(ready, said):
@@ -247,15 +247,20 @@ class Understanding:
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))
-        return [self._with_article(item, decision, texts, encode) for item in ready]
+        return [self._with_article(item, pending, texts, encode) for item in ready]
 
     def ready(self, call: Call, customer_id: str) -> list[Item]:
         """Return a call of another program, with its words as values, or the question to ask."""
         return list(resolve([call], self.views.of(customer_id), self._settings.present_day))
 
-    def _decide(self, message: str, encoded: Encoded) -> Decision:
-        decision = decide(encoded.probabilities, self._artifact)
-        return decision._replace(is_topic=self.articles.is_topic(decision, message, encoded.vector))
+    def _decide(self, pending: PendingChat, text: str, encode: Encode) -> Decision:
+        decision = decide(encode([text])[0].probabilities, self._artifact)
+        return decision._replace(is_topic=self.articles.is_topic(decision, self._scores(pending, text, encode)))
+
+    def _scores(self, pending: PendingChat, text: str, encode: Encode) -> Scores:
+        if text not in pending.scores:
+            pending.scores[text] = self.articles.scores(text, encode([text])[0].vector)
+        return pending.scores[text]
 
     def _care(self, message: str, vector: np.ndarray) -> CareReply | None:
         """Return the fixed reply to a customer in distress; with another encoder only certain phrases are found."""
@@ -331,22 +336,23 @@ class Understanding:
         if not turns or not unclear:
             return alone, pending.message
         text = mask(f"{turns[0].user_message} {continued(pending.message)}")
-        together = self._decide(text, encode([text])[0])
+        together = self._decide(pending, text, encode)
         clearer = not together.alternatives and together.confidence > alone.confidence
         return (together if clearer else alone), (text if clearer or is_follow_up(pending.message) else pending.message)
 
-    def _with_article(self, item: ReadyCall | Question, decision: Decision, texts: list[str], encode: Encode) -> Item:
+    def _with_article(self, item: ReadyCall | Question, pending: PendingChat, texts: list[str], encode: Encode) -> Item:
         """Choose the article of a knowledge call: that of a sure intent, else the best one for the question.
 
         `texts` are what to search, the second one if nothing fits the first; empty if the call is one of several.
         """
         if not isinstance(item, ReadyCall) or item.tool != "knowledge" or "article" in item.arguments:
             return item
+        decision = pending.decision
         if texts and decision.is_topic:
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         for text in texts or [item.arguments["question"]]:
             asked = decision if texts and text == texts[0] else None
-            if found := self.articles.best(text, encode([text])[0].vector, asked):
+            if found := self.articles.best(self._scores(pending, text, encode), asked):
                 return replace(item, arguments={**item.arguments, **found.arguments})
         if decision.is_topic or (decision.intent == "out_of_scope" and not decision.alternatives):
             return replace(item, arguments={**item.arguments, "article": decision.intent})

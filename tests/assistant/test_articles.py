@@ -27,7 +27,7 @@ def test_questions_find_their_article_or_are_refused(embedder: Embedder, caplog:
     assert "embedded" not in caplog.text, "run benchmarks/understanding.py --articles"
     rows = article_questions.load()
     vectors = embedder.encode([row.question for row in rows])
-    found = [(row, search.best(row.question, vector)) for row, vector in zip(rows, vectors, strict=True)]
+    found = [(row, search.best(search.scores(row.question, vector))) for row, vector in zip(rows, vectors, strict=True)]
     right = [(hit.sure, hit.article in row.articles) for row, hit in found if hit and row.articles]
     assert sum(is_right for _, is_right in right) > 0.75 * sum(bool(row.articles) for row in rows)
     sure = [is_right for is_sure, is_right in right if is_sure]
@@ -50,20 +50,21 @@ def test_questions_find_their_article_or_are_refused(embedder: Embedder, caplog:
 def test_common_questions_find_their_article(
     search: ArticleSearch, embedder: Embedder, question: str, articles: set[str]
 ) -> None:
-    found = search.best(question, embedder.encode([question])[0])
+    found = search.best(search.scores(question, embedder.encode([question])[0]))
     assert found is not None
     assert found.article in articles
 
 
 @pytest.mark.parametrize("question", ["who won the world cup in 1998", "zzz", "recipe for pancakes"])
 def test_nothing_fits_other_questions(search: ArticleSearch, embedder: Embedder, question: str) -> None:
-    assert search.best(question, embedder.encode([question])[0]) is None
+    assert search.best(search.scores(question, embedder.encode([question])[0])) is None
 
 
 def test_another_encoder_embeds_the_articles_itself() -> None:
     embedder = fake_embedder()
     title = "Large print, braille, audio and easy-to-see cards"
-    found = ArticleSearch(embedder).best(title, embedder.encode([title])[0])
+    search = ArticleSearch(embedder)
+    found = search.best(search.scores(title, embedder.encode([title])[0]))
     assert found is not None
     assert found.article == "accessibility_large_print_braille"
 
@@ -81,10 +82,6 @@ def test_another_encoder_embeds_the_articles_itself() -> None:
 def test_the_classifiers_topic_counts_unless_another_article_is_nearer(
     embedder: Embedder, question: str, intent: str, confidence: float, expected: bool
 ) -> None:
-    vector = embedder.encode([question])[0]
-    assert (
-        ArticleSearch(embedder).is_topic(
-            Decision(intent, confidence, topic=intent, chance=confidence), question, vector
-        )
-        is expected
-    )
+    search = ArticleSearch(embedder)
+    decision = Decision(intent, confidence, topic=intent, chance=confidence)
+    assert search.is_topic(decision, search.scores(question, embedder.encode([question])[0])) is expected

@@ -310,31 +310,39 @@ class Slots:
         )
 
     def _fitting(self, kind: str, *, partial: bool, typos: bool) -> list[Span]:
-        """A word that is also an ordinary one ("three") must look like a name."""
         words = [match.span() for match in _WORD.finditer(self.rest)]
         spans: list[Span] = []
         for length in range(4, 0, -1):
             for (start, _), (_, end) in zip(words, words[length - 1 :], strict=False):
                 piece = self.rest[start:end]
-                likely: object = (
-                    length > 1 or piece.lower() not in self.ordinary or P[f"{kind}_link"].search(self.rest[:start])
-                )
-                likely = likely or (start and piece[0].isupper()) or P["verb_after"].match(self.rest[end:])
-                telling = [word for word in piece.split() if plain(word) not in WORDS["in_names"]["any"]]
-                ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in telling]
-                rare = max(ranks, default=0) >= (FREQUENT if partial and len(telling) > 1 else NEW)
-                unknown = not (partial or typos) or (len(piece) > 3 and rare and not _CATEGORY.fullmatch(piece))
-                if (
-                    "|" in piece
-                    or not likely
-                    or not unknown
-                    or any(start < last and first < end for first, last in spans)
-                ):
+                if "|" in piece or any(start < last and first < end for first, last in spans):
+                    continue
+                if (partial or typos) and not self._is_unusual(piece, partial):
                     continue
                 found = fitting(piece, self.names, partial=partial, typos=typos)
-                if found and (not typos or len(plain(found[0]).split()) == length):
+                if not found or (typos and len(plain(found[0]).split()) != length):
+                    continue
+                if length > 1 or self._looks_like_name(kind, start, end):
                     spans.append((start, end))
         return _final(self.message, sorted(spans))
+
+    def _is_unusual(self, piece: str, partial: bool) -> bool:
+        """Whether words may be misspelt, or a part of a name: their rarest word is not listed."""
+        if len(piece) <= 3 or _CATEGORY.fullmatch(piece):
+            return False
+        telling = [word for word in piece.split() if plain(word) not in WORDS["in_names"]["any"]]
+        ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in telling]
+        return max(ranks, default=0) >= (FREQUENT if partial and len(telling) > 1 else NEW)
+
+    def _looks_like_name(self, kind: str, start: int, end: int) -> object:
+        """Whether a word is no ordinary one ("three"), or stands where a name stands."""
+        word = self.rest[start:end]
+        return (
+            word.lower() not in self.ordinary
+            or P[f"{kind}_link"].search(self.rest[:start])
+            or (start and word[0].isupper())
+            or P["verb_after"].match(self.rest[end:])
+        )
 
     def _with_categories(self, own: list[Span], categories: list[Span]) -> list[Span]:
         """Add the categories of a list to the customer's own names in it: "Uber, takeaways and Ticketmaster"."""
