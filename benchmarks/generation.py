@@ -31,7 +31,6 @@ from bankllm.util.sampling import subset
 
 OPENVINO: dict[str, dict[str, Any]] = {
     "openvino F16": {},
-    "openvino F16, prompt lookup 3": {"prompt_lookup": 3},
     "openvino F32": {"weights": "F32"},
     "openvino Q8_0": {"weights": "Q8_0"},
     "openvino F16, 8-bit activations": {"properties": {}},

@@ -24,11 +24,13 @@ CGROUP = Path("/sys/fs/cgroup")  # version 2
 def environment_info() -> dict[str, object]:
     """Describes this machine in JSON values; `cpu_limit` is in cores.
 
-    A limit is None if there is none, and `lock_sha256`, of `requirements.lock`, is None without bankllm's source tree.
+    A limit is None if there is none, the version of a package that is not installed, and `lock_sha256`, of
+    `requirements.lock`, without bankllm's source tree.
     """
     system = platform.uname()
     source = source_root()
     lock = source / "requirements.lock" if source else None
+    packages = [one for extra, names in extras.packages().items() if extra not in extras.DEVELOPING for one in names]
     os_name = platform.platform(terse=True)
     with contextlib.suppress(OSError, KeyError):  # not Linux
         os_name = platform.freedesktop_os_release()["PRETTY_NAME"]
@@ -46,7 +48,7 @@ def environment_info() -> dict[str, object]:
         "machine": system.machine,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "sqlite": sqlite3.sqlite_version,
-        "libraries": libraries(),
+        "libraries": {"bankllm": __version__, **{name: extras.installed_version(name) for name in packages}},
         "lock_sha256": sha256_file(lock) if lock and lock.is_file() else None,
     }
 
@@ -83,12 +85,6 @@ def gpus() -> list[dict[str, object]]:
         {"name": name, "memory_gib": round(int(mib) / 1024, 1) if mib.isdecimal() else None, "driver": driver}
         for name, mib, driver in csv.reader(text.splitlines(), skipinitialspace=True)
     ]
-
-
-def libraries() -> dict[str, str | None]:
-    """Returns the versions of bankllm, its dependencies and those of its extras; None for one that is not installed."""
-    wanted = [names for extra, names in extras.packages().items() if extra not in extras.DEVELOPING]
-    return {"bankllm": __version__} | {name: extras.installed_version(name) for names in wanted for name in names}
 
 
 def _words(path: Path) -> list[str]:

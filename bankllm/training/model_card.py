@@ -6,18 +6,16 @@ card is `model_card.md.j2`.
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any
+from tempfile import TemporaryDirectory
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 from safetensors import SafetensorError
 
 from bankllm.datasets import licence
-from bankllm.errors import BankLLMError, RunError, UsageError, explained
+from bankllm.errors import RunError, UsageError, explained
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.manifest import left_by_tools
 from bankllm.evidence.records import Record, write_rows
@@ -66,43 +64,16 @@ def write_artifact(
     """Write artifact, evidence and model card, and `rows.csv` if `rows` are given. Replaces an earlier artifact.
 
     The folder appears only when all files are complete. `predictions` are the rows of `TrainResult.predictions`.
-    Returns the costs, with the size of the weights. Raises `RunError` if writing fails; the result of the training is
-    then in a folder for temporary files, if it can be written there.
+    Returns the costs, with the size of the weights. Raises `RunError` if writing fails.
     """
-    output, rows = output.resolve(), None if rows is None else list(rows)
-    try:
-        return _write(classifier, output, predictions, costs, rows)
-    except (OSError, SafetensorError, BankLLMError) as error:
-        problem = f"The trained classifier cannot be written to {output} ({error})."
-        advice = "No partial result was left. Choose a writable folder on a disk with enough free space."
-        if rescued := _rescue(classifier, output.name, predictions, costs, rows):
-            advice = f"It was written to {rescued}. Move that folder to where you want it."
-        raise RunError(f"{problem} {advice}") from error
-
-
-def _rescue(classifier: IntentClassifier, name: str, *result: Any) -> Path | None:
-    """Write the artifact to a folder for temporary files, and return its path; None if that fails, too."""
-    parent = None
-    try:
-        parent = Path(mkdtemp(prefix="bankllm-"))
-        _write(classifier, parent / name, *result)
-        return parent / name
-    except (OSError, SafetensorError, BankLLMError):
-        if parent:
-            shutil.rmtree(parent, ignore_errors=True)
-        return None
-
-
-def _write(
-    classifier: IntentClassifier,
-    output: Path,
-    predictions: Sequence[Mapping[str, object]],
-    costs: Costs,
-    rows: Iterable[Mapping[str, object]] | None,
-) -> Costs:
-    artifact = classifier.artifact
+    output, artifact = output.resolve(), classifier.artifact
     config = TrainConfig.model_validate(artifact.training["config"])
-    with atomic_folder(output) as made:
+    fault, causes = f"The trained classifier cannot be written to {output}", (OSError, SafetensorError)
+    advice = (
+        "No partial result was left. Choose a writable folder on a disk with enough free space, and train again with "
+        "the same checkpoint: the training resumes after its last epoch."
+    )
+    with explained(RunError, fault, advice, causes), atomic_folder(output) as made:
         with quiet_loading():
             METHODS.get(artifact.method).artifact(classifier.module.body, made)
         classifier.save(made)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from bankllm.errors import RunError
 from bankllm.evidence.attestation.keyless import identity_in, sign_keyless, verify_bundle
 from bankllm.evidence.attestation.signing import (
-    key_name,
     pem_of,
     plain_name,
     read_private_key,
@@ -69,7 +68,7 @@ def attest(folder: Path, verdict: Verdict, key: Path | None, statement: bytes | 
         identity, signed = sign_keyless(statement)
         path = inside(folder, f"{ATTESTATIONS}/{plain_name(identity)}{again}.sigstore.json")
     else:
-        signer, name = read_private_key(key), key_name(key)
+        signer, name = read_private_key(key), plain_name(key.stem)
         signed, pem = sign(statement, signer), pem_of(signer.public_key)
         public = inside(folder, f"{ATTESTATIONS}/{name}.pub")
         if public.exists() and public.read_text(encoding="utf-8") != pem:

@@ -78,7 +78,7 @@ def read_public_keys(paths: Sequence[Path]) -> dict[str, "SSlibKey"]:
             raise RunError(f"{path} is not a public key in PEM ({error}).") from error
         if not isinstance(key, Ed25519PublicKey):
             raise RunError(f"{path} is not an ed25519 public key.")
-        if (name := key_name(path)) in keys:
+        if (name := plain_name(path.stem)) in keys:
             raise UsageError(f"Two keys have the name {name}. Rename one of the files: they name the signer.")
         keys[name] = SSlibKey.from_crypto(key)
     return keys
@@ -126,11 +126,6 @@ def pem_of(key: "SSlibKey") -> str:
 
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
-
-
-def key_name(path: Path) -> str:
-    """Returns the name of a signer: that of the key's file."""
-    return plain_name(path.stem)
 
 
 def plain_name(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Open-loop load driver: each request is sent when it is due, even if earlier replies are pending.
+"""Load drivers in this process. Open loop: each request is sent when it is due, even if earlier replies are pending.
 
 The latency counts from the due time, so a stall of the server shows in every request that was due during the stall. A
-closed loop shows it only in the requests that were pending (coordinated omission).
+closed loop shows it only in the requests that were pending (coordinated omission). `closed-loop` has users who send a
+request when the reply to the one before is complete: the work that a server can do. `sequential` has one such user.
 """
 
 import asyncio
@@ -56,7 +57,21 @@ def run_open_loop(load: Load, folder: Path) -> LoadResult:
     return result
 
 
+def run_closed_loop(load: Load, folder: Path) -> LoadResult:
+    """Send the requests of `load.users` users, who do not pause, from a thread of this process. Writes no files.
+
+    The rows of chats have further columns: `intent`, and the duration of each stage that the server reports, such as
+    `encode_ms`.
+    """
+    result = send(load)
+    columns = dict.fromkeys(name for row in result.rows for name in row)
+    result.rows = [{name: row.get(name, "") for name in columns} for row in result.rows]
+    return result
+
+
 LOAD_DRIVERS.add("open-loop", LoadDriver(run_open_loop, "open", ("chat", "stream", "health", "mix")))
+LOAD_DRIVERS.add("closed-loop", LoadDriver(run_closed_loop, "closed", ("chat", "stream", "health")))
+LOAD_DRIVERS.add("sequential", LoadDriver(run_closed_loop, "closed", ("chat", "stream", "health"), most_users=1))
 
 
 def send(load: Load) -> LoadResult:

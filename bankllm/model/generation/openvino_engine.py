@@ -31,8 +31,6 @@ MAX_STREAMS = 64
 """Requests in a batch; further ones wait."""
 MAX_BATCH_TOKENS = 1024
 """Tokens per step; a longer prompt is read in several steps."""
-MAX_NGRAM = 3
-"""Last tokens of a text that are looked up in its prompt."""
 
 
 class ChatTokenizer:
@@ -62,13 +60,11 @@ class OpenVinoEngine:
         settings: Settings,
         weights: str = "F16",
         properties: dict[str, Any] | None = None,
-        prompt_lookup: int = 0,
         file: Path | None = None,
     ) -> None:
         """Load the model, from a GGUF file that was exported if there is one.
 
-        `weights`: the type in the GGUF file, see `FILE_TYPES` of `merged_weights`. `prompt_lookup`: tokens copied from
-        the prompt and checked in one step; it speeds up one stream and slows down many. Raises `ModelError`.
+        `weights`: the type in the GGUF file, see `FILE_TYPES` of `merged_weights`. Raises `ModelError`.
         """
         import openvino_genai
 
@@ -77,10 +73,7 @@ class OpenVinoEngine:
         self._tokenizer = ChatTokenizer(Path(base_models.ready_to_load(base, settings)))
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_seqs, scheduler.max_num_batched_tokens = MAX_STREAMS, MAX_BATCH_TOKENS
-        properties = dict(PROPERTIES if properties is None else properties)
-        self._prompt_lookup = prompt_lookup
-        if prompt_lookup:
-            properties["prompt_lookup"] = True
+        properties = PROPERTIES if properties is None else properties
         try:
             self._pipeline = openvino_genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", properties)
         except RuntimeError as error:
@@ -123,8 +116,6 @@ class OpenVinoEngine:
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens, config.do_sample, config.logprobs = request.max_tokens, False, 1
         config.eos_token_id, config.stop_token_ids = end, {end}
-        if self._prompt_lookup:
-            config.num_assistant_tokens, config.max_ngram_size = self._prompt_lookup, MAX_NGRAM
         if request.schema is not None:
             grammar = json_grammar(request.schema)
             config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)

@@ -151,6 +151,7 @@ def fine_tune(
             advice = "Free space on the disk, or choose another folder, and start again: the training resumes."
             with explained(RunError, f"The checkpoint in {folder} cannot be written", advice, OSError):
                 trainer.train(resume_from_checkpoint=str(saved.newest) if saved and saved.newest else None)
+        watch.note_peak()
     model.eval()
     for weights, start in zip(trained, before, strict=False):
         weights.data.lerp_(start, 0.5)
@@ -209,16 +210,11 @@ class _Watch(TrainerCallback):
         self.bar.update()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._note_peak()
+        self.note_peak()
         if self.saved:
             self.saved.mark(Path(args.output_dir or "") / f"checkpoint-{state.global_step}", self.state)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._note_peak()
-
-    def _note_peak(self) -> None:
+    def note_peak(self) -> None:
         self.state["peak_memory_bytes"] = max(self.memory.peak(), self.state["peak_memory_bytes"])
 
 
