@@ -57,7 +57,7 @@ SURE_TOPIC = 0.15
 """`SURE` for a topic that the classifier chooses: by how much `LEAD` exceeds what it must."""
 
 
-class Scores(NamedTuple):
+class ArticleScores(NamedTuple):
     """How near a question is to each article."""
 
     scores: np.ndarray
@@ -83,7 +83,7 @@ class ArticleSearch:
         texts = ["\n".join((article.answer, *way)) for article, way in zip(articles.values(), ways, strict=True)]
         self._words = Words.empty().extended(texts)
 
-    def best(self, scored: Scores, decision: Decision | None = None) -> Found | None:
+    def best(self, scored: ArticleScores, decision: Decision | None = None) -> Found | None:
         """Return the best article for a question; None if no article fits.
 
         That is the classifier's topic if it has one and no other article is so much nearer.
@@ -99,7 +99,7 @@ class ArticleSearch:
             return None
         return Found(self._ids[first], bool(sure), bool(lead >= CLEARLY))
 
-    def is_topic(self, decision: Decision, scored: Scores) -> bool:
+    def is_topic(self, decision: Decision, scored: ArticleScores) -> bool:
         """Return whether a question is about the classifier's intent, and not another article.
 
         The classifier knows the 77 topics of Banking77 only, and is sure of one of them for many other questions too.
@@ -108,13 +108,13 @@ class ArticleSearch:
             return False
         return self._margin(decision, scored.scores, scored.near) > 0
 
-    def scores(self, question: str, vector: np.ndarray) -> Scores:
+    def scores(self, question: str, vector: np.ndarray) -> ArticleScores:
         """Compare a question with its embedding (dim,) with all articles."""
         words, codes = self._words.scores(question)
         near = np.maximum.reduceat(self._asked @ vector, self._firsts)
         scores = self._vectors @ vector + np.maximum(near - NEAR, 0) + WORDS * words
         scores += 0 if codes is None else CODES * codes
-        return Scores(scores, near, float((self._unanswered @ vector).max()))
+        return ArticleScores(scores, near, float((self._unanswered @ vector).max()))
 
     def _margin(self, decision: Decision, scores: np.ndarray, near: np.ndarray) -> float:
         """Return how far the other articles are from being taken instead of the classifier's topic; -1 without one."""

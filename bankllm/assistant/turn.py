@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm.assistant.actions.stored import Proposal
-from bankllm.assistant.articles import Scores
+from bankllm.assistant.articles import ArticleScores
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import NEXT, Facts, Question, ReadyCall
@@ -153,7 +153,7 @@ class PendingChat:
     caller: Caller = field(default_factory=Caller)
     needed: dict[str, Future[Encoded]] = field(default_factory=dict)
     """Text → its encoding, of the texts that understanding this message needed so far."""
-    scores: dict[str, Scores] = field(default_factory=dict)
+    scores: dict[str, ArticleScores] = field(default_factory=dict)
     """Text → how near it is to the articles, of the texts that were compared so far."""
     written: Future[TextStream] | None = None
     """What the language model writes about the message, if it was asked."""

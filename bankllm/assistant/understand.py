@@ -13,7 +13,7 @@ import numpy as np
 
 from bankllm.assistant.actions.proposals import PLANS, ActionDesk
 from bankllm.assistant.actions.yes_no import is_no, is_yes
-from bankllm.assistant.articles import ArticleSearch, Scores
+from bankllm.assistant.articles import ArticleScores, ArticleSearch
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
@@ -257,7 +257,7 @@ class Understanding:
         decision = decide(encode([text])[0].probabilities, self._artifact)
         return decision._replace(is_topic=self.articles.is_topic(decision, self._scores(pending, text, encode)))
 
-    def _scores(self, pending: PendingChat, text: str, encode: Encode) -> Scores:
+    def _scores(self, pending: PendingChat, text: str, encode: Encode) -> ArticleScores:
         if text not in pending.scores:
             pending.scores[text] = self.articles.scores(text, encode([text])[0].vector)
         return pending.scores[text]
