@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import RunError, UsageError, explained
 from bankllm.evidence.documents import Raw
 from bankllm.evidence.statistics.statistic import STATISTICS, Estimate, Rows
 from bankllm.util.file_hash import sha256_file
@@ -40,14 +40,11 @@ def read_table(path: Path, name: str) -> Rows:
     """
     if not path.is_file():  # to open a named pipe would wait for its other end
         raise RunError(f"{name} is missing, or no regular file.")
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            text = TextIOWrapper(file, encoding="utf-8", newline="")
-            return _collect(csv.reader(_lines(text, name), strict=True), name)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise RunError(
-            f"{name} cannot be read as CSV text ({type(error).__name__}: {error}). Expected UTF-8, plain or gzip."
-        ) from error
+    fault, causes = f"{name} cannot be read as CSV text", (OSError, EOFError, zlib.error, UnicodeDecodeError)
+    opened = gzip.open if path.suffix == ".gz" else open
+    with explained(RunError, fault, "Expected UTF-8, plain or gzip.", causes), opened(path, "rb") as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        return _collect(csv.reader(_lines(text, name), strict=True), name)
 
 
 def _lines(text: TextIOWrapper, name: str) -> Iterator[str]:
@@ -126,8 +123,6 @@ class RawFiles:
             path = inside(self.folder, name)
             if not path.is_file():
                 raise RunError(f"{name} is missing. Its records cannot be recomputed; restore the file.")
-            try:
+            with explained(RunError, f"{name} cannot be read", "Check its permissions.", OSError):
                 self._hashes[name] = sha256_file(path)
-            except OSError as error:
-                raise RunError(f"{name} cannot be read ({error}).") from error
         return self._hashes[name]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.evidence.prose import CODE, blank, prose_of, without_markup
 
 WORDS = (
@@ -100,6 +100,7 @@ RESULTS_HEADING = re.compile(
 )
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 NOT_MEASURED_HERE = re.compile(r"<!-- not measured here: [^>]+ -->")
+MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 BLOCK = re.compile(r"(?:[^\S\n]*\S.*\n?)+")
 """Lines without a blank line between them."""
 
@@ -183,21 +184,18 @@ def decode_document(file: Path) -> tuple[str, str]:
 
     Raises `RunError` if the file cannot be read or is not text.
     """
-    try:
+    advice = "Expected a text file in UTF-8; check the path."
+    with explained(RunError, f"{file} cannot be read", advice, (OSError, ValueError)):
         content = file.read_bytes()
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            encoding = "utf-16-le" if content.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+        encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+        try:
             text = content.decode(encoding)
-        else:
-            try:
-                text, encoding = content.decode(), "utf-8"
-            except UnicodeDecodeError:
-                text, encoding = content.decode("cp1252"), "cp1252"
+        except UnicodeDecodeError:
+            if encoding != "utf-8":
+                raise
+            text, encoding = content.decode("cp1252"), "cp1252"
         if "\0" in text:
             raise ValueError("it contains a NUL byte")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RunError(f"{file} cannot be read ({reason}). Expected a text file in UTF-8; check the path.") from error
     return text, encoding
 
 
@@ -251,9 +249,7 @@ def _parts(file: Path) -> Iterator[tuple[str, str, bool]]:
     if file.suffix != ".ipynb":
         yield str(file), text, False
         return
-    try:
+    with explained(RunError, f"{file} is not a notebook", "Expected JSON in the format nbformat 4."):
         cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise RunError(f"{file} is not a notebook ({error!r}). Expected JSON in the format nbformat 4.") from error
     for number, (kind, source) in enumerate(cells, start=1):
         yield f"{file}:cell {number}", source, kind == "code"

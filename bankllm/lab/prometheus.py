@@ -15,7 +15,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from bankllm.errors import NotMeasured, ServerError, UsageError
+from bankllm.errors import NotMeasured, ServerError, UsageError, explained
 from bankllm.loadtest.runner import call_server
 from bankllm.telemetry.metrics import Stage
 from bankllm.util import processes
@@ -34,10 +34,8 @@ LAST_SCRAPE = 'timestamp(up{job="bankllm"}) and up{job="bankllm"} == 1'
 def scrape(url: str) -> list[Sample]:
     """Fetch and parse metrics in Prometheus' text format. Raises `ServerError` if `url` returns anything else."""
     text = call_server("GET", url).text
-    try:
+    with explained(ServerError, f"{url} did not return Prometheus metrics", "Correct the address.", ValueError):
         return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    except ValueError as error:
-        raise ServerError(f"{url} did not return Prometheus metrics ({error}). Correct the address.") from error
 
 
 class PrometheusServer:

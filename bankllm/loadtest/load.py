@@ -265,27 +265,16 @@ def _check(load: Load, driver: LoadDriver) -> None:
             f"{load.driver} cannot send the kind of load {load.mix!r}. Expected one of the kinds "
             f"{', '.join(driver.mixes)}. Drivers that can send it: {', '.join(can_mix) or 'none'}."
         )
-    expected: list[tuple[bool, str, Any]] = [(load.requests >= 1, "requests of at least 1", load.requests)]
-    if driver.loop == "open":
-        expected += [
-            (
-                load.rate is not None and 0 < load.rate <= MAX_RATE,
-                f"a rate above 0 and up to {MAX_RATE:,} requests per second for an open loop (--rate, in Python rate)",
-                load.rate,
-            ),
-            (load.arrivals in get_args(Arrivals), f"arrivals of {' or '.join(get_args(Arrivals))}", load.arrivals),
-        ]
-    else:
-        most = min(load.requests, driver.most_users)
-        expected += [
-            (
-                load.rate is None,
-                f"no rate for {load.driver}, whose loop is closed (or the driver open-loop)",
-                load.rate,
-            ),
-            (1 <= load.users <= most, f"1 to {most:g} users (each sends at least 1 request)", load.users),
-        ]
-    expected += [
+    is_open, most = driver.loop == "open", min(load.requests, driver.most_users)
+    rate = f"a rate above 0 and up to {MAX_RATE:,} requests per second for an open loop (--rate, in Python rate)"
+    no_rate = f"no rate for {load.driver}, whose loop is closed (or the driver open-loop)"
+    arrivals = get_args(Arrivals)
+    expected: list[tuple[bool, str, Any]] = [
+        (load.requests >= 1, "requests of at least 1", load.requests),
+        (is_open or load.rate is None, no_rate, load.rate),
+        (not is_open or 0 < (load.rate or 0) <= MAX_RATE, rate, load.rate),
+        (not is_open or load.arrivals in arrivals, f"arrivals of {' or '.join(arrivals)}", load.arrivals),
+        (is_open or 1 <= load.users <= most, f"1 to {most:g} users (each sends at least 1 request)", load.users),
         (load.warm_up >= 0, "warm_up of at least 0", load.warm_up),
         (len(load.messages) >= 1, "at least 1 message", len(load.messages)),
         (len(load.customers) >= 1, "at least 1 customer", len(load.customers)),

@@ -76,11 +76,6 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def start(self) -> None:
-        """Start the server without a `with` block, for example in a notebook. Call `stop` afterwards."""
         reach_loopback_directly()  # for clients of this process that read the proxies of the environment
         if self._log is None:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
@@ -93,6 +88,10 @@ class ServerProcess:
         except BaseException:
             self.stop()
             raise
+        return self
+
+    start = __enter__
+    """To be used without a `with` block, for example in a notebook. Then call `stop`."""
 
     def __exit__(self, *_: object) -> None:
         self.stop()

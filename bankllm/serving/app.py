@@ -13,9 +13,11 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from bankllm import __version__
@@ -26,7 +28,6 @@ from bankllm.serving.actions_api import actions_routes
 from bankllm.serving.auth import auth_enabled, check_auth_settings, token_reader
 from bankllm.serving.bank_api import bank_routes
 from bankllm.serving.chat_api import chat_routes
-from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import Observe, describe_problems, install_handlers
 from bankllm.serving.handover_api import handover_routes
 from bankllm.serving.health import health_routes
@@ -39,6 +40,12 @@ from bankllm.vectors.sqlite.store import SWEEP_EVERY_S
 
 logger = logging.getLogger(__name__)
 
+PAGE_FOLDER = Path(__file__).with_name("page")
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+"""The browser runs only the page's own script, whatever text a reply contains."""
 HURRY_S = 5.0
 """Seconds after SIGTERM from which the replies that are being generated are completed without a language model."""
 
@@ -115,8 +122,14 @@ def create_app(
     if auth_enabled(settings):
         app.include_router(handover_routes(current, token))
     app.include_router(openai_routes(current, token, limit))
-    app.include_router(page_routes())
+    app.get("/", include_in_schema=False)(chat_page)
+    app.get("/page/{name}", include_in_schema=False)(chat_page)
     return app
+
+
+async def chat_page(name: Literal["index.html", "chat.css", "chat.js"] = "index.html") -> FileResponse:
+    """The page at `/` and its two files, without a build step and without third-party resources."""
+    return FileResponse(PAGE_FOLDER / name, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
 def load_engine(settings: Settings) -> ChatEngine:

@@ -67,7 +67,7 @@ def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
     """
     if settings.jwt_secret and settings.jwks_url:
         raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected only one. Unset the other.")
-    if settings.jwt_secret and (size := len(_secret(settings).encode())) < MIN_SECRET_BYTES:
+    if settings.jwt_secret and (size := len(settings.jwt_secret.get_secret_value().encode())) < MIN_SECRET_BYTES:
         raise UsageError(
             f"BANKLLM_JWT_SECRET has {size} bytes, expected at least {MIN_SECRET_BYTES}. Create one with: "
             "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
@@ -99,6 +99,7 @@ def token_reader(settings: Settings) -> ReadToken:
     reached.
     """
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
+    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
     provider = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
     verified: TTLCache[str, AccessToken] = TTLCache(VERIFIED_TOKENS, VERIFIED_S)
 
@@ -115,7 +116,7 @@ def token_reader(settings: Settings) -> ReadToken:
             return known
         try:
             # In a thread, because it may send a request to the identity provider.
-            key = await run_in_threadpool(provider.get_signing_key_from_jwt, text) if provider else _secret(settings)
+            key = await run_in_threadpool(provider.get_signing_key_from_jwt, text) if provider else secret
             claims = jwt.decode(
                 text,
                 key,
@@ -136,10 +137,6 @@ def token_reader(settings: Settings) -> ReadToken:
         return found
 
     return read
-
-
-def _secret(settings: Settings) -> str:
-    return settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:

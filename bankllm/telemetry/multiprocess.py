@@ -58,7 +58,8 @@ class AllWorkers(Collector):
             with contextlib.suppress(FileNotFoundError):  # another worker is removing the same files
                 mark_process_dead(pid, str(self.folder))
         # A worker that has just started may have created a file without writing to it yet.
-        yield from MultiProcessCollector.merge([str(path) for path in self.folder.glob("*.db") if _size(path)])
+        written = [str(path) for path in self.folder.glob("*.db") if path.exists() and path.stat().st_size]
+        yield from MultiProcessCollector.merge(written)
         families: dict[str, Metric] = {}
         for pid in live:
             for metric in ProcessCollector(registry=None, pid=partial(str, pid)).collect():
@@ -71,7 +72,3 @@ class AllWorkers(Collector):
 def _pids(folder: Path) -> set[int]:
     """The processes with files of gauges, which are called `gauge_<mode>_<pid>.db`."""
     return {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_*.db")}
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

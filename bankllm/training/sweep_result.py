@@ -1,13 +1,13 @@
 """One training of a sweep: its outcome, as its folder on disk holds it, and the function that makes or resumes it."""
 
-import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured
+from bankllm.evidence.raw_files import read_table
 from bankllm.model.artifact import TRAINING_FILE, read_artifact
 from bankllm.training.artifact_records import COST, Costs
 from bankllm.training.cached_layers import FrozenCache
@@ -38,12 +38,12 @@ class SweepResult:
         """Raises `NotMeasured` with the reason if the training was not measured."""
         if self.reason:
             raise NotMeasured(f"{self.key} was not measured: {self.reason}")
-        return Costs.model_validate(_read(self.folder / COST)[0])
+        return Costs.model_validate(read_table(self.folder / COST, COST)[0])
 
     @property
-    def rows(self) -> list[dict[str, str]]:
+    def rows(self) -> Sequence[dict[str, str]]:
         """The rows of `rows.csv`, all values as text; empty if the training was not measured."""
-        return [] if self.reason else _read(self.folder / ROWS)
+        return [] if self.reason else read_table(self.folder / ROWS, ROWS)
 
     def summary(self) -> str:
         if self.reason:
@@ -90,8 +90,3 @@ def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> 
         return None
     refuse_other(read_artifact(home).training, made_from(config, data), home)
     return SweepResult(key, home, config) if (home / ROWS).is_file() else None
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

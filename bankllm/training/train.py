@@ -98,6 +98,8 @@ def train(
             peak = run.peak_bytes()
             predictions = _predict(run.classifier, data)
     classifier = run.classifier
+    texts = [*data.train.texts, *data.test.texts]
+    lengths = classifier.tokenizer(texts, truncation=False, verbose=False, return_length=True)["length"]
     parameters = [(count_weights(weights), weights.requires_grad) for weights in classifier.module.parameters()]
     costs = Costs(
         device=device,
@@ -105,7 +107,7 @@ def train(
         encode_seconds=run.encode_seconds,
         seconds=run.clock.seconds,
         rows_seen=config.rows_seen(len(data.train)) if method.trains_body else len(data.train),
-        truncated=_truncated(classifier, data),
+        truncated=sum(length > config.max_length for length in lengths),
         peak_memory_bytes=peak,
         trainable_parameters=sum(size for size, trainable in parameters if trainable),
         total_parameters=sum(size for size, _ in parameters),
@@ -290,10 +292,3 @@ def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, obje
         {"text_id": n, "actual": data.label_names[actual], "predicted": found.intent, "confidence": found.confidence}
         for n, (actual, found) in enumerate(answers)
     ]
-
-
-def _truncated(classifier: IntentClassifier, data: Dataset) -> int:
-    """Count the texts of both splits that are longer than `max_length` tokens."""
-    texts = [*data.train.texts, *data.test.texts]
-    lengths = classifier.tokenizer(texts, truncation=False, verbose=False, return_length=True)["length"]
-    return sum(length > classifier.artifact.max_length for length in lengths)

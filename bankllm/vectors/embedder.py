@@ -92,11 +92,6 @@ class Embedder:
         self._cache: TTLCache[bytes, np.ndarray] = TTLCache(limit, TTL_S, getsizeof=_size)
         self._cache_lock = Lock()
 
-    @property
-    def cache_bytes(self) -> int:
-        with self._cache_lock:
-            return int(self._cache.currsize)
-
     def encode(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
         """Encode n texts to (n, dim) float32 vectors of unit length.
 

@@ -74,7 +74,7 @@ def test_the_cache_evicts_the_least_recently_used_vectors() -> None:
     embedder = Embedder(encode=vectors, cache_bytes=2 * entry)
     for text in ("one", "two", "one", "six"):  # "six" evicts "two"
         embedder.encode([text])
-    assert (embedder.cache_bytes, count(embedder)) == (2 * entry, (1, 3))
+    assert (embedder._cache.currsize, count(embedder)) == (2 * entry, (1, 3))
     embedder.encode(["one", "six"])
     assert count(embedder) == (3, 3)
     embedder.encode(["two"])
@@ -86,7 +86,7 @@ def test_a_vector_leaves_the_cache_after_at_most_ten_minutes(monkeypatch: pytest
     monkeypatch.setattr(embedder_module, "TTL_S", 0.0)
     embedder = Embedder(encode=vectors)
     embedder.encode(["card"])
-    assert embedder.cache_bytes == 0
+    assert embedder._cache.currsize == 0
     embedder.encode(["card"])
     assert count(embedder) == (0, 2)
 

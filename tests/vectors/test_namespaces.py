@@ -48,7 +48,7 @@ def test_a_memory_accesses_only_its_customer(service: VectorService, memory: Cus
     assert [turn["user_message"] for turn in memory.export()] == ["hello", "good bye"]
     memory.forget()
     assert memory.export() == []
-    assert service.embedder.cache_bytes == 0
+    assert service.embedder._cache.currsize == 0
     assert service.for_user("CUST002").recent(5)[0].user_message == "I lost my card"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import RunError, UsageError, explained
 from bankllm.util.atomic_files import write_text
 
 if TYPE_CHECKING:
@@ -33,12 +33,10 @@ def new_key(path: Path) -> Path:
         if one.exists() or path == public:
             raise RunError(f"{one} exists or is the name of a public key. Choose a new file, such as alice.key.")
     signer = CryptoSigner.generate_ed25519()
-    try:
+    with explained(RunError, f"{path} cannot be written", "Choose another file.", OSError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(handle, "wb") as file:  # noqa: PTH123  a file descriptor
             file.write(signer.private_bytes)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}). Choose another file.") from error
     write_text(public, pem_of(signer.public_key))
     return public
 
@@ -134,13 +132,9 @@ def plain_name(text: str) -> str:
 
 
 def _read_key(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY_BYTES + 1)
-    except OSError as error:
-        raise RunError(
-            f"The key {path} cannot be read ({error.strerror}). Expected a file that bankllm attest --new-key wrote."
-        ) from error
+    advice = "Expected a file that bankllm attest --new-key wrote."
+    with explained(RunError, f"The key {path} cannot be read", advice, OSError), path.open("rb") as file:
+        data = file.read(MAX_KEY_BYTES + 1)
     if len(data) > MAX_KEY_BYTES:
         raise RunError(f"{path} is larger than {MAX_KEY_BYTES // 2**10} KiB, so it is not a key.")
     return data

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.evidence.documents import Record, parse
 from bankllm.evidence.manifest import RECORDS
 from bankllm.evidence.raw_files import RawFiles, inside
@@ -63,14 +63,12 @@ def broken(subject: str, detail: str) -> Finding:
 def read_text(folder: Path, name: str) -> str:
     """Reads a UTF-8 text file of the run, up to `MAX_TEXT_BYTES`. Raises `RunError` if it cannot be read."""
     path = inside(folder, name)
-    try:
+    with explained(RunError, f"{name} cannot be read", "Expected UTF-8 text.", (OSError, UnicodeDecodeError)):
         if not path.is_file():
             raise RunError(f"{name} is missing.")
         if (size := path.stat().st_size) > MAX_TEXT_BYTES:
             raise RunError(f"{name} has {size // 2**20} MiB. Expected at most {MAX_TEXT_BYTES // 2**20} MiB.")
         return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{name} cannot be read as UTF-8 text ({error}).") from error
 
 
 def read_record_lines(folder: Path) -> tuple[list[Record], list[Finding]]:

@@ -23,7 +23,8 @@ def verify(folder: str | Path) -> Verdict:
     """Verifies a finished run or a trained classifier. Raises `RunError` if the folder is neither."""
     folder = Path(folder)
     if (folder / TRAINING_FILE).is_file() and not (folder / MANIFEST).exists():
-        return _verify_artifact(folder)
+        records, findings = _check_records(folder)
+        return Verdict((*findings, *check_named_files(records, hash_files(folder)[0]), *check_card(folder, records)))
     verdict = check_run(folder)
     return Verdict((*verdict.findings, *_compare_pages(folder))) if verdict.holds else verdict
 
@@ -56,8 +57,3 @@ def _check_records(folder: Path) -> tuple[list[Record], tuple[Finding, ...]]:
             "classifier that `bankllm train` wrote."
         )
     return records, (*findings, *check_records(folder, records))
-
-
-def _verify_artifact(folder: Path) -> Verdict:
-    records, findings = _check_records(folder)
-    return Verdict((*findings, *check_named_files(records, hash_files(folder)[0]), *check_card(folder, records)))

@@ -104,12 +104,11 @@ def prompt_ids(tokenizer: Any, request: GenerationRequest) -> list[int]:
     """Return the tokens of a request's chat. Raises `UsageError` if the model cannot read or answer it."""
     if request.max_tokens < 1:
         raise UsageError(f"Expected max_tokens of at least 1, got {request.max_tokens}.")
-    try:
+    fault = "The chat does not fit the model's chat template"  # which raises errors of Jinja, and its own
+    with explained(UsageError, fault, "Expected the roles that the template has, in its order."):
         ids: list[int] = tokenizer.apply_chat_template(
             request.chat, add_generation_prompt=True, return_dict=False, enable_thinking=False
         )
-    except Exception as error:  # a template raises errors of Jinja, and its own
-        raise UsageError(f"The chat does not fit the model's chat template: {error}") from error
     if len(ids) + request.max_tokens > tokenizer.model_max_length:
         raise UsageError(
             f"The prompt has {len(ids)} tokens. With max_tokens={request.max_tokens} that is more than the "
