@@ -11,7 +11,8 @@ COMPLETE_WORDS, LONGEST_CHAIN = 4, 4
 
 _OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|now|thanks)\b\W*)*"
 _CONTINUATION = re.compile(
-    rf"{_OPENING}(?:and|also|what about|how about|same|then|plus)\b|.*[.!]\W+(?:what|how) about\b", re.IGNORECASE
+    rf"{_OPENING}(?:and|also|what about|how about|same|then|plus)\b|.*[.!]\W+(?:and|(?:what|how) about)\b",
+    re.IGNORECASE,
 )
 _REFERS = re.compile(
     r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
@@ -27,7 +28,11 @@ _FRAGMENT = re.compile(
     r"|^\W*how (?:much|many)(?: (?:is|was) (?:it|that))? (?:a|per|each|every) \w+\W*$",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"^\W*(?:who|what|when|where|which|why|how|is|are|can|could|do|does|did|will)\b", re.IGNORECASE)
+_QUESTION = re.compile(
+    rf"{_OPENING}(?:(?:and|but)\b\W*)*(?:(?:who|what|when|where|which|why|how)(?:['’]?s|['’]?re)?"
+    r"|is|are|can|could|do|does|did|will|have (?:i|we)|has)\b",
+    re.IGNORECASE,
+)
 
 
 def is_follow_up(message: str) -> bool:

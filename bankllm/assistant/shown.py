@@ -13,7 +13,7 @@ from datetime import date
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.tools.standing_orders import kinds_named
 from bankllm.assistant.understanding import WORDS, patterns
-from bankllm.assistant.understanding.completion import only_account
+from bankllm.assistant.understanding.completion import account_named, only_account
 from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
 from bankllm.assistant.understanding.slots import ORDERS
 from bankllm.assistant.understanding.sum_wishes import SUMS, UNITS
@@ -33,6 +33,7 @@ SHORT = 9
 """Words of a message that may compare its figure with the one before."""
 FEW = 12
 """Words of a message that may add its figure to the one before."""
+NOBODY = CustomerView()
 P = patterns("shown")
 WHICH = Facts("I do not know which payment you mean. Tell me the shop or person, the day, or the amount.")
 
@@ -42,17 +43,19 @@ CHOSEN_ROWS = Facts(
 )
 
 
-def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> list[ReadyCall | Facts]:
+def of_shown(
+    message: str, turns: Sequence[Message], customer: CustomerView, today: date
+) -> list[ReadyCall | Facts]:
     """Return what answers a message that only names what was shown; empty if it says anything else."""
     if P["asked_about"].fullmatch(message):
         return [WHICH]
     if P["total_accounts"].fullmatch(message):
         return [ReadyCall("balance")]
-    if not (last := next(_shown(turns), [])):
+    if not (last := next(shown_calls(turns, customer), [])):
         return []
     if P["difference"].fullmatch(message) or P["left"].fullmatch(message):
         if last[0].tool == "balance":
-            two = _different([call for calls in _shown(turns) for call in calls if call.tool == "balance"])[:2]
+            two = _different([call for calls in shown_calls(turns) for call in calls if call.tool == "balance"])[:2]
             return list(two)
         two = last if len(last) == 2 else _sums(turns)[:2]
         return list(two) if len(two) > 1 else []
@@ -125,7 +128,7 @@ def compared(
     items: Sequence[ReadyCall | Question | Facts], message: str, turns: Sequence[Message], today: date
 ) -> list[ReadyCall | Question | Facts]:
     """Return the items; the sum that a short message compares with the one before, after that one."""
-    last = next(_shown(turns), [])
+    last = next(shown_calls(turns), [])
     shown, sums = _sums(turns), [one for one in items if isinstance(one, ReadyCall) and one.tool in SUMS]
     short = len(message.split()) <= SHORT
     if len(items) == len(sums) == 1 and (two := P["between"].search(message)):
@@ -163,19 +166,29 @@ def dumped(calls: Sequence[tuple[str, object]]) -> str:
     return json.dumps(kept) if kept else ""
 
 
-def _shown(turns: Sequence[Message]) -> Iterator[list[ReadyCall]]:
-    """Yield the calls of each turn that showed something, the newest turn first."""
+def shown_calls(turns: Sequence[Message], customer: CustomerView = NOBODY) -> Iterator[list[ReadyCall]]:
+    """Yield the calls of each turn that showed something, the newest turn first.
+
+    Those of regular payments have the kinds that their question named, and the account of the customer.
+    """
     for turn in turns:
-        if turn.calls:
-            calls = [ReadyCall(tool, arguments) for tool, arguments in json.loads(turn.calls)]
-            kinds = {"kinds": found} if (found := kinds_named(turn.user_message)) else {}
-            yield [replace(one, arguments={**kinds, **one.arguments}) if one.tool == REGULAR else one for one in calls]
+        if not turn.calls:
+            continue
+        calls = [ReadyCall(tool, arguments) for tool, arguments in json.loads(turn.calls)]
+        if any(one.tool == REGULAR for one in calls):
+            named = {"kinds": found} if (found := kinds_named(turn.user_message)) else {}
+            words = account_named(turn.user_message, customer)
+            named |= account(words, "account_id", customer, pays=False) if words else {}
+            calls = [
+                replace(one, arguments={**named, **one.arguments}) if one.tool == REGULAR else one for one in calls
+            ]
+        yield calls
 
 
 def _sums(turns: Sequence[Message]) -> list[ReadyCall]:
     """Return the different sums of the latest turns that showed only such, the newest first."""
     found: list[ReadyCall] = []
-    for calls in _shown(turns):
+    for calls in shown_calls(turns):
         if any(call.tool not in SUMS or call.arguments.keys() & ROWS_ONLY for call in calls):
             break
         found += [ReadyCall("spending", _plain(call)) for call in reversed(calls)]

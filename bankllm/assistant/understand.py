@@ -23,10 +23,12 @@ from bankllm.assistant.care.replies import OFFER, CareReply, care_reply
 from bankllm.assistant.conversation_orders import ConversationOrders
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
+from bankllm.assistant.due import of_due
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, continued, earlier, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
+from bankllm.assistant.references import overdraft_interest, spelled_out, without_this
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import asks_for_another, beyond
@@ -146,7 +148,9 @@ class Understanding:
             items = answer_and_ask(withdrawn, pending.message, items)
         elif items == [UNKNOWN] and pending.decision.alternatives:
             items = []
-        return [*items, Facts(OFFER)] if cared and items and not names_shop(items, pending.message) else items
+        regular = any(isinstance(item, ReadyCall) and item.tool == "standing_orders" for item in items)
+        offers = cared and items and not regular and not names_shop(items, pending.message)
+        return [*items, Facts(OFFER)] if offers else items
 
     def _understood(self, pending: PendingChat, encode: Encode) -> list[Item]:
         turns, withdrawn = pending.turns, pending.withdrawn
@@ -192,6 +196,10 @@ class Understanding:
                 found := of_shown(pending.message, turns, self.views.or_empty(pending.customer_id), day)
             ):
                 return [*found]
+            rules = self._rules(pending, encode, day)
+            asked_now = self._messages(pending)[-1]
+            if not (withdrawn or question) and (due := of_due(asked_now, turns, view(), day, rules.names)):
+                return [*due]
             if not turns and P["vague"].fullmatch(pending.message):
                 return []
             calls = self._calls(pending, turns, encode, day)
@@ -206,10 +214,10 @@ class Understanding:
                 calls = of_other_card(of_regular(calls, pending.message, turns), said, customer)
                 calls = in_same_account(from_there(calls, said, customer), said, customer)
                 calls = with_same_card(calls, self._orders.last(pending), pending.message, customer)
-            if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
+            if refused := beyond(asked_now, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
-        items = compared(items, pending.message, turns, day)
+        items = without_this(compared(items, pending.message, turns, day), pending.message, last, day)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         talk = [dict(call) for call in calls] == [{"tool": "small_talk"}] and not P["polite"].fullmatch(pending.message)
         if question and question.tool in PLANS and talk and not declined:
@@ -313,7 +321,9 @@ class Understanding:
     def _messages(self, pending: PendingChat) -> list[str]:
         """Return the message after those that it may continue, the oldest first."""
         said = [*reversed([*earlier([turn.user_message for turn in pending.turns])]), pending.message]
-        return in_there([*said[:-1], on_that_day(said[-1], pending.turns)], self.views.or_empty(pending.customer_id))
+        customer, day = self.views.or_empty(pending.customer_id), self._settings.present_day
+        last = spelled_out(on_that_day(said[-1], pending.turns), pending.turns, customer, day)
+        return in_there([*(overdraft_interest(one, day) for one in said[:-1]), last], customer)
 
     def _by_rules(self, messages: Sequence[str], rules: Rules) -> tuple[list[Call], Sequence[str]]:
         """Return the calls that rules propose, and the messages that a model should read; none if rules are sure."""

@@ -29,7 +29,7 @@ DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 """Words of a customer who compares two sums."""
-LEFT = re.compile(r"\b(?:left|minus|less)\b", re.IGNORECASE)
+LEFT = re.compile(r"\b(?:left|leaves?|minus|less|enough|afford|cover)\b", re.IGNORECASE)
 PERCENT = re.compile(r"%|\bper ?cent", re.IGNORECASE)
 DAYS = frozenset(("date_from", "date_to"))
 SUBJECTS = frozenset(("merchant", "category"))
@@ -178,7 +178,8 @@ def _left_after(results: Sequence[Mapping[str, Any]]) -> Facts | None:
         for row in rows
         if "balance_minor" in row and due[row["account_id"]]
     ]
-    return Facts(f"After that payment, and if nothing else is paid, {' and '.join(left)}.") if left else None
+    those = "that payment" if sum("order_id" in row for row in rows) == 1 else "these payments"
+    return Facts(f"After {those}, and if nothing else is paid, {' and '.join(left)}.") if left else None
 
 
 def _changed(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> Facts:

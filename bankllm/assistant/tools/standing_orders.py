@@ -40,7 +40,8 @@ def look_up(request: Request, bank: Bank) -> Facts:
     if "date_to" in days:
         when = f" due{period(days['date_from'], days['date_to'])}"
         due = [one for order in orders for one in _until(order, days["date_to"]) if one.next_due >= days["date_from"]]
-        orders = sorted(due, key=lambda order: order.next_due)
+        paid = _paid(request, bank) if days.keys() & {"merchant", "category"} else None
+        orders = sorted((one for one in due if paid is None or one.name in paid), key=lambda order: order.next_due)
     elif days.keys() & SUBJECTS:
         return _costs(request, bank, orders)
     result = {"rows": [asdict(order) for order in orders]}
@@ -95,6 +96,13 @@ def _order(order: StandingOrder) -> str:
     return f"{order.name} {format_money(order.amount_minor, order.currency)}"
 
 
+def _paid(request: Request, bank: Bank) -> set[str | None]:
+    """Return who is paid for what the call names."""
+    named = {name: words for name, words in request.call.arguments.items() if name in ("merchant", "category")}
+    rows = bank.transactions(request.customer_id, TransactionQuery(**named))
+    return {row.counterparty for row in rows} | {named.get("merchant")}
+
+
 def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     """What one payment costs each month: by orders, or the sums of the latest months if no order is for it."""
     named = {name: words for name, words in request.call.arguments.items() if name in SUBJECTS}
@@ -107,8 +115,7 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     else:
         about = named.get("merchant") or named["category"]
         rows = bank.transactions(request.customer_id, TransactionQuery(**named))
-        paid = {row.counterparty for row in rows} | {named.get("merchant")}
-        orders = [order for order in orders if order.name in paid]
+        orders = [order for order in orders if order.name in _paid(request, bank)]
     accounts = {order.account_id for order in orders} or {row.account_id for row in rows}
     sources = tuple(f"ledger:{account}" for account in sorted(accounts or held))
     private = tuple(dict.fromkeys(order.name for order in orders if order.kind in TO_PEOPLE))
@@ -118,6 +125,10 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
         total = _total(orders)
         names = [f"{_order(order)} " for order in orders] if orders[1:] or "category" in named else [""]
         each = [f"{name}{_repeats(order)}" for name, order in zip(names, orders, strict=True)]
+        if all(order.kind == ONCE for order in orders):
+            waiting = "; ".join(f"{_order(order)} on {day(order.next_due)}" for order in orders)
+            text = f"You have {counted(len(orders), 'scheduled transfer')}: {waiting}."
+            return Facts(text, (text,), sources, private, result)
         text = f"You pay {total} each month{what}{': ' if names[0] else ' '}{'; '.join(each)}."
         return Facts(text, (text,), sources, private, result)
     text = f"I found no standing order, direct debit or subscription for {about}."

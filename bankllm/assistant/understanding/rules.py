@@ -290,6 +290,10 @@ class Rules:
             for number in range(max(several, default=1))
         ]
 
+    def names(self, message: str) -> list[str]:
+        """Return the words for the customer's own merchants, payees and categories, in the order of the message."""
+        return self._slots(message).regular()["merchant"]
+
     def _slots(self, message: str) -> Slots:
         return Slots(message, self.head.ordinary, self.today, self.customer.names)
 

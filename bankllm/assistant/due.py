@@ -1,0 +1,97 @@
+"""What a message asks of regular payments: when one is due next, which of those shown are due, and if money is enough.
+
+The payment, the kinds and the account that it does not name are those of the reply before it.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+from bankllm.assistant.facts import ReadyCall
+from bankllm.assistant.followups import is_follow_up
+from bankllm.assistant.shown import REGULAR, shown_calls
+from bankllm.assistant.tools.standing_orders import SUBJECTS
+from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.completion import account_named
+from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, accounts_named, period, subject
+from bankllm.assistant.understanding.slots import Slots
+from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.vectors.namespaces import Message
+
+P = patterns("due")
+FEW = 6
+"""Words of a message that may only name another regular payment."""
+LATEST = 3
+"""Turns in which the payments that money must be enough for were shown."""
+Named = Callable[[str], Sequence[str]]
+"""Message → the words in it for merchants and categories."""
+
+
+def of_due(
+    message: str, turns: Sequence[Message], customer: CustomerView, today: date, named: Named
+) -> list[ReadyCall]:
+    """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
+    last = next(shown_calls(turns[:1], customer), [])
+    regular = bool(last) and last[-1].tool == REGULAR
+    if P["past"].search(message) or P["how_to"].search(message):
+        return []
+    if P["enough"].search(message) or (regular and P["leaves"].search(message)):
+        return _enough(message, turns, customer, today)
+    if last and P["leaves"].search(message):
+        return [ReadyCall("balance")] if last[-1].arguments.get("status") == "pending" else []
+    asks_due = P["asks_due"].search(message)
+    days = _days(message, customer, today) if regular or P["waits"].search(message) else {}
+    if asks_due or P["waits"].search(message) or (regular and is_follow_up(message) and _is_short(message)):
+        names = P["next_one"].sub(" ", message)
+        found = [call for words in named(names) if (call := _subject(words, customer))]
+        if found:
+            return [ReadyCall(REGULAR, {**each, **days}) for each in found]
+    if asks_due and P["refers"].search(message) and not days:
+        return _of_last(last)
+    if regular and days and P["of_those"].search(message):
+        kept = {name: value for name, value in last[-1].arguments.items() if name in ("kinds", "account_id")}
+        return [ReadyCall(REGULAR, {**kept, **days})]
+    return []
+
+
+def _of_last(last: Sequence[ReadyCall]) -> list[ReadyCall]:
+    """Return the regular payment of what was shown last; the same list if that was one."""
+    if last and last[-1].tool == REGULAR:
+        return [*last]
+    about = [{name: value for name, value in one.arguments.items() if name in SUBJECTS} for one in last]
+    return [ReadyCall(REGULAR, about[-1])] if last and about[-1] and last[-1].tool in SUMS else []
+
+
+def _enough(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> list[ReadyCall]:
+    """Return the balance, and the regular payments for which it must be enough."""
+    shown = [one for calls in shown_calls(turns[:LATEST], customer) for one in calls if one.tool == REGULAR]
+    different = [one for number, one in enumerate(shown) if one not in shown[:number]]
+    days = _days(message, customer, today)
+    kept = {name: value for one in different[:1] for name, value in one.arguments.items() if name not in SUBJECTS}
+    due = different[: 2 if P["both"].search(message) else 1]
+    if days:
+        due = [ReadyCall(REGULAR, {**kept, **days})]
+    words = account_named(message, customer)
+    account = accounts_named(words, customer.accounts)[0].account_id if words else kept.get("account_id")
+    return [ReadyCall("balance", {"account_id": account} if account else {}), *due] if due else []
+
+
+def _days(message: str, customer: CustomerView, today: date) -> dict[str, Any]:
+    """Return the coming days that the message names; none if it names no days or some that are over."""
+    if not (words := Slots(message, {}, today).periods()):
+        return {}
+    try:
+        return period(words[-1], customer, today, future=True)
+    except (Ask, Unread):
+        return {}
+
+
+def _subject(words: str, customer: CustomerView) -> dict[str, Any]:
+    try:
+        return subject("merchant", words, customer, near=True)
+    except (Ask, Unread):
+        return {}
+
+
+def _is_short(message: str) -> bool:
+    return len(message.split()) <= FEW
