@@ -43,9 +43,7 @@ CHOSEN_ROWS = Facts(
 )
 
 
-def of_shown(
-    message: str, turns: Sequence[Message], customer: CustomerView, today: date
-) -> list[ReadyCall | Facts]:
+def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> list[ReadyCall | Facts]:
     """Return what answers a message that only names what was shown; empty if it says anything else."""
     if P["asked_about"].fullmatch(message):
         return [WHICH]
