@@ -6,6 +6,7 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, says_yes_to
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.facts import Facts
+from bankllm.assistant.restated import decision
 from bankllm.assistant.turn import PendingChat
 from bankllm.assistant.waiting import asks_if_done
 
@@ -30,21 +31,27 @@ class ConversationOrders:
         except ActionClosed:  # it was confirmed or expired in the meantime
             return None
 
-    def says_yes(self, pending: PendingChat) -> bool:
-        """Whether the message is a yes, or a yes to what waits for one."""
-        waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
-        return says_yes_to(waiting.tool if waiting else "", pending.message)
+    def decides(self, pending: PendingChat) -> bool:
+        """Whether the message is a yes or a no, also to what waits for one."""
+        waiting, said = self._decision(pending)
+        return says_yes_to(waiting.tool if waiting else "", said) or is_no(said)
 
     def decided(self, pending: PendingChat) -> Facts | None:
         """Confirm or cancel what was proposed, if the message is a yes or a no."""
-        if self._desk is None or not (self.says_yes(pending) or is_no(pending.message)):
-            return None
-        if is_no(pending.message) and not self._desk.pending(pending.customer_id, pending.conversation_id):
+        waiting, said = self._decision(pending)
+        if self._desk is None or not self.decides(pending) or (waiting is None and is_no(said)):
             return None
         if pending.rights != "confirm":
             return Facts(CONFIRM_ELSEWHERE)
         self._views.forget(pending.customer_id)
-        return answered(self._desk, pending.customer_id, pending.conversation_id, pending.message)
+        return answered(self._desk, pending.customer_id, pending.conversation_id, said)
+
+    def _decision(self, pending: PendingChat) -> tuple[Proposal | None, str]:
+        """Return what waits for a yes, and the message without what only restates it."""
+        waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
+        if self._desk is None or waiting is None:
+            return None, pending.message
+        return waiting, decision(pending.message, waiting, self._desk.settings.present_day)
 
     def done(self, pending: PendingChat) -> str:
         """Return what became of the conversation's last action, if the message asks whether it is done."""

@@ -133,7 +133,7 @@ class Understanding:
             if cared.holds_payments and self._desk:
                 self._desk.hold_payments(pending.customer_id)
             return [Facts(cared.text, sources=cared.sources)]
-        if not (self._orders.says_yes(pending) or is_no(pending.message)):
+        if not self._orders.decides(pending):
             pending.withdrawn = pending.withdrawn or self._orders.withdraw(
                 pending
             )  # a second try finds nothing that waits
