@@ -2,7 +2,8 @@
 
     tuned = fine_tune(LanguageModelConfig(rank=8), read(Path("mine.jsonl")), Path("adapters/mine"))
 
-`Trainer` replaces the padded batches of TRL by prefix trees, and its logits by a loss in chunks. Both are exact.
+`Trainer` replaces the padded batches of TRL by prefix trees, and computes logits only for the tokens that are learnt.
+Both are exact.
 """
 
 import math
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 from tqdm.auto import tqdm
 
 from bankllm.errors import DataError, ModelError, RunError, explained
@@ -25,8 +27,7 @@ from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.torch_classifier import load_body
 from bankllm.training.checkpoint import Checkpoints
 from bankllm.training.config import LanguageModelConfig
-from bankllm.training.language_model import adapter_folder, fast_layers, prefix_tree
-from bankllm.training.language_model.fast_layers import head_loss
+from bankllm.training.language_model import adapter_folder, prefix_tree
 from bankllm.training.language_model.token_rows import Example, TokenRow, check_examples, token_rows
 from bankllm.training.memory import PeakMemory
 from bankllm.training.methods import METHODS
@@ -79,7 +80,8 @@ class Trainer(SFTTrainer):
         tree: prefix_tree.Tree = inputs["tree"].to(model.device)
         with self.accelerator.autocast():
             states = prefix_tree.states_before(model.get_base_model(), tree)
-            loss = head_loss(states, model.get_output_embeddings().weight, tree.labels)
+            words = functional.linear(states, model.get_output_embeddings().weight.to(states.dtype))
+            loss = functional.cross_entropy(words.float(), tree.labels)
         if model.training:
             self.counts["tokens"] += tree.tokens
             self.counts["computed_tokens"] += tree.input_ids.numel()
@@ -125,8 +127,6 @@ def fine_tune(
         memory = stack.enter_context(PeakMemory(device))
         model = adapted(config, base, device)
         stack.enter_context(prefix_tree.used_in(model.get_base_model()))
-        if device == "cpu":
-            stack.enter_context(fast_layers.used_in(model))
         folder = checkpoint or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-")))
         steps = math.ceil(len(rows) / config.batch_size) * config.epochs
         steps = min(steps, config.max_steps or steps)

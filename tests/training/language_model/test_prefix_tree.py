@@ -11,8 +11,7 @@ from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.model import base_models
 from bankllm.model.torch_classifier import load_tokenizer
 from bankllm.training.config import LanguageModelConfig
-from bankllm.training.language_model import fast_layers, prefix_tree
-from bankllm.training.language_model.fast_layers import head_loss
+from bankllm.training.language_model import prefix_tree
 from bankllm.training.language_model.fine_tune import adapted
 from bankllm.training.language_model.token_rows import token_rows
 
@@ -32,9 +31,9 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(tiny_base: Path, examp
     model = _model(tiny_base)
     tree = prefix_tree.pack(rows)
     assert tree.input_ids.numel() < tree.tokens == sum(row.length for row in rows)
-    with prefix_tree.used_in(model.get_base_model()), fast_layers.used_in(model):
+    with prefix_tree.used_in(model.get_base_model()):
         states = prefix_tree.states_before(model.get_base_model(), tree)
-        loss = head_loss(states, model.get_output_embeddings().weight, tree.labels)
+        loss = functional.cross_entropy(model.get_output_embeddings()(states), tree.labels)
         loss.backward()
     gradients = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.requires_grad}
 
@@ -53,17 +52,3 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(tiny_base: Path, examp
     for name, weights in model.named_parameters():
         if weights.requires_grad:
             assert torch.allclose(gradients[name], weights.grad, rtol=1e-3, atol=1e-6), name
-
-
-def test_the_loss_in_chunks_is_the_cross_entropy() -> None:
-    torch.manual_seed(0)
-    hidden, weight, labels = torch.randn(300, 16), torch.randn(50, 16), torch.randint(50, (300,))
-    one, other = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    (2 * head_loss(one, weight, labels)).backward()
-    (2 * functional.cross_entropy(other @ weight.T, labels)).backward()
-    assert one.grad is not None
-    assert other.grad is not None
-    assert torch.allclose(one.grad, other.grad, atol=1e-6)
-    assert head_loss(hidden, weight, labels).item() == pytest.approx(
-        functional.cross_entropy(hidden @ weight.T, labels).item(), rel=1e-5
-    )
