@@ -64,6 +64,7 @@ def test_a_yes_that_names_only_what_is_proposed(message: str, what: tuple[str, d
         *(("yes, send the money to Zofia?", ZOFIA), ("yes and another 120", ZOFIA), ("yes 120 each", ZOFIA)),
         *(("send the money to Zofia", ZOFIA), ("yes 120.50 to zofia", ZOFIA), ("yes to Zofia and Marek", ZOFIA)),
         *(("yes 120 twice", ZOFIA), ("yes from savings", ZOFIA), ("yes, 120 a month", ZOFIA), ("yes 1.20", ZOFIA)),
+        *(("yes forget the payment", ZOFIA), ("yes, don't send it", ZOFIA), ("yes give it a miss", ZOFIA)),
         *(("yes move it from savings to current", SAVE), ("yes thursday", SAVE), ("yes today", SAVE)),
         *(("yes, the visa debit", CARD), ("yes the 7954", CARD), ("yes report it", CARD)),
         *(("yes 81 to Aoife", CANCEL), ("yes cancel both", CANCEL), ("yes what about the other one", CANCEL)),
