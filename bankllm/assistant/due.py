@@ -31,7 +31,7 @@ def of_due(
     message: str, turns: Sequence[Message], customer: CustomerView, today: date, named: Named
 ) -> list[ReadyCall]:
     """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
-    last = next(shown_calls(turns[:1], customer), [])
+    last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
     if P["past"].search(message) or P["how_to"].search(message):
         return []

@@ -113,6 +113,8 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         return [ReadyCall("transactions", {**subject, "order": "oldest", "limit": 1})] if subject else []
     if one := P["one"].fullmatch(message):
         order = next(name for name, words in ORDERS.items() if words.match(one["which"]))
+        if order == "newest" and P["when"].search(message):  # of all days, and not of those shown
+            kept = {name: value for name, value in kept.items() if name not in DAYS}
         return [ReadyCall("transactions", {**kept, "order": order, "limit": 2 if one["second"] else 1})]
     if without and only_without:
         try:

@@ -83,6 +83,8 @@ UNKNOWN = Facts(
     "I do not know the answer to that, and I would rather not guess. Ask me in other words, or say “person” and I will "
     "hand you over to our team."
 )
+HEARD = Facts("All right. Tell me what else you would like to know or do, or say “person” to reach our team.")
+"""After a remark that asks nothing."""
 NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
 Encode = Callable[[Sequence[str]], list[Encoded]]
 
@@ -202,6 +204,13 @@ class Understanding:
                 return [*due]
             if not turns and P["vague"].fullmatch(pending.message):
                 return []
+            if (
+                turns
+                and not (withdrawn or question)
+                and P["remark"].match(asked_now)
+                and not P["remark_asks"].search(asked_now)
+            ):
+                return [HEARD]
             calls = self._calls(pending, turns, encode, day)
             if turns and takes_back(calls, pending.message):
                 return [NOTHING_ORDERED]
@@ -240,7 +249,8 @@ class Understanding:
         off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
         answers = bool(pending.turns and pending.turns[0].question and not asks(pending.message))
         alone = asked == said and (not pending.turns or stands_alone(said))
-        bare = (alone and names_nothing(ready, said)) or (len(ready) == 1 and _is_open(ready[0]))
+        follows = bool(pending.turns) and is_follow_up(said)
+        bare = (alone and names_nothing(ready, said)) or (len(ready) == 1 and not follows and _is_open(ready[0]))
         if off_topic and not answers and bare:
             bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
             ready = [ReadyCall("knowledge", bank)]
@@ -320,7 +330,8 @@ class Understanding:
 
     def _messages(self, pending: PendingChat) -> list[str]:
         """Return the message after those that it may continue, the oldest first."""
-        said = [*reversed([*earlier([turn.user_message for turn in pending.turns])]), pending.message]
+        told = [turn.user_message for turn in pending.turns if not _is_remark(turn.user_message)]
+        said = [*reversed([*earlier(told)]), pending.message]
         customer, day = self.views.or_empty(pending.customer_id), self._settings.present_day
         last = spelled_out(on_that_day(said[-1], pending.turns), pending.turns, customer, day)
         return in_there([*(overdraft_interest(one, day) for one in said[:-1]), last], customer)
@@ -367,6 +378,11 @@ class Understanding:
         if decision.is_topic or (decision.intent == "out_of_scope" and not decision.alternatives):
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         return UNKNOWN
+
+
+def _is_remark(message: str) -> bool:
+    """Whether a message only remarks on what was shown: "that much!", "I should shop less"."""
+    return P["remark"].match(message) is not None and not P["remark_asks"].search(message)
 
 
 def _is_open(item: ReadyCall | Question) -> bool:

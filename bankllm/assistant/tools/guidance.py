@@ -7,7 +7,14 @@ from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
-GOODBYE = re.compile(r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night|that'?s all)\b", re.IGNORECASE)
+GOODBYE = re.compile(
+    r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night"
+    r"|that(?:['’]?s| is| will be) (?:all|everything|it|me|us)"
+    r"|perfect|lovely|brilliant|great|grand|sound|sorted|super|excellent|wonderful|cool|grazie|gracias|merci|danke|ciao"
+    r"|adios|va bene|have a (?:good|nice|lovely|great) \w+)\b",
+    re.IGNORECASE,
+)
+HELLO = re.compile(r"^\W*(?:hi|hiya|hello|hey|good (?:morning|afternoon|evening))\b|\?|\bwho are you\b", re.IGNORECASE)
 INSULT = re.compile(
     r"\b(?:useless|idiots?|stupid|dumb|rubbish|morons?|shut up|hate (?:you|this|it)|crap|f off|wankers?|bastards?"
     r"|f+u*c?k\w*|sh[i1]t\w*|gits?|crooks?|pathetic|worst)\b",
@@ -47,5 +54,5 @@ def talk(request: Request, bank: Bank) -> Facts:
         return Facts(NOTHING)
     if INSULT.search(request.message):
         return Facts(SORRY)
-    id_ = "goodbye" if GOODBYE.search(request.message) else "greeting"
+    id_ = "goodbye" if GOODBYE.search(request.message) and not HELLO.search(request.message) else "greeting"
     return Facts(load_knowledge()[id_].answer, sources=(f"knowledge:{id_}",))

@@ -42,6 +42,10 @@ def look_up(request: Request, bank: Bank) -> Facts:
     about, when = statement.about(at), statement.period if conditions else ""
     if not rows:
         text = f"I found no {nouns}{about}{when}. {statement.note}".strip()
+        if query.merchant and (query.minimum_minor is not None or query.maximum_minor is not None):
+            whole = replace(query, minimum_minor=None, maximum_minor=None, limit=None)
+            if others := Statement(bank, request.customer_id, whole, request.call.arguments.get("currency")).rows:
+                text += f" Of any amount there are {counted(len(others), 'payment')}{_in_all(others)}."
         return Facts(text, (text,), statement.sources, result=table(()))
     first = FIRST[query.order]
     if len(rows) == 1:

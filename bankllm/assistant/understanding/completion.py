@@ -11,7 +11,7 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.slots import P, Slots
-from bankllm.assistant.understanding.sum_wishes import with_exclusion_last
+from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 
 COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
@@ -30,12 +30,13 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         return {**call, "period": days[0]} if days else call
     if call["tool"] not in COMPLETED:
         return call
-    added: dict[str, str] = {}
+    added: dict[str, str] = {"period": "this month"} if call["tool"] in SUMS and P["not_yet"].search(message) else {}
     message = with_exclusion_last(message)
     if P["refunds"].search(message) and call["tool"] != "balance":
         call = {name: words for name, words in call.items() if name != "direction"}
         added |= {} if P["less_refunds"].search(message) else {"kind": "refund"}
-    if account := account_named(message, customer):
+    joint = P["shares_in"].search(message) and any(one.kind == "joint" for one in customer.accounts)
+    if account := account_named(message, customer) or ("joint" if joint else None):
         added["account"] = account
         category = call.get("category", "").lower()
         if category in account.lower() and message.lower().count(category) == 1:
@@ -62,7 +63,8 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         added["kind"] = "card"
     known = "direction" in call or "kind" in added or P["pending"].search(message)
     if call["tool"] == "transactions" and not known:
-        incoming, outgoing = P["income"].search(message), P["outgoing"].search(message)
+        incoming = P["income"].search(message) or P["shares_in"].search(message)
+        outgoing = P["outgoing"].search(message) and not P["shares_in"].search(message)
         if bool(incoming) != bool(outgoing):
             added["direction"] = "in" if incoming else "out"
     if call["tool"] == "transactions" and P["single"].search(message):

@@ -148,6 +148,8 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
         raise Ask("Which name do the payments have?", wrong=f"I cannot tell from your records who {quoted(words)} is.")
     if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
         raise Unread(f"I did not understand {quoted(words)}. Please name a merchant, a category, or days.")
+    if saved := fitting(words, [payee.name for payee in customer.payees], typos=False):
+        raise Unread(f"I found no payments to or from {' or '.join(saved)}.")
     raise Unread(f"There is no {slot} {quoted(words)} in your accounts.")
 
 

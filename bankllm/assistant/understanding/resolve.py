@@ -5,6 +5,7 @@ customer's. No action rests on a guess.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 
 from bankllm.assistant.bank.time_units import last_whole
@@ -12,7 +13,7 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import orders, patterns, readers
 from bankllm.assistant.understanding.completion import completed, with_currency, with_status
-from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
 from bankllm.assistant.understanding.sum_wishes import WISHES, wish
 from bankllm.assistant.understanding.unused import without_unused
@@ -63,6 +64,12 @@ def resolve(
             ready.append(found)
     if any(one.tool == "transfer" and isinstance(one, ReadyCall) and one.unread for one in ready):
         ready = [one for one in ready if one.tool != "account_details"]  # the sort code is the payee's
+    if len(calls) == len(ready) == 1 and calls[0].get("merchant") and plain(calls[0]["merchant"]) == plain(said):
+        (only,) = ready
+        text = (
+            f"I did not understand {readers.quoted(said)}. If it is a shop or a person, you have no payments with it."
+        )
+        return [replace(only, unread=(text,))] if isinstance(only, ReadyCall) and only.unread else ready
     return without_unused(said, calls, ready, customer) if said else ready
 
 

@@ -260,6 +260,10 @@ class Rules:
                 name: list(dict.fromkeys(values)) for name, values in self._slots(message).read(tool).items() if values
             }
             spoken = [*values.get("period", ()), *spoken]
+            if message != messages[-1] and "account" in found and P["put_away"].search(messages[-1]):
+                break  # what was put into an account is of no merchant
+            if message != messages[-1] and P["shares_in"].search(messages[-1]):
+                values = {name: words for name, words in values.items() if name == "account"}
             if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
                 break
             if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
@@ -359,7 +363,7 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "standing_orders"
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
-    if CHOSEN["transactions"].search(message):
+    if CHOSEN["transactions"].search(message) or P["shares_in"].search(message):
         return "transactions"
     if R["bill"].search(message):
         return "standing_orders"

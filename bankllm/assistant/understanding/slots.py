@@ -8,6 +8,7 @@ from itertools import pairwise
 from rapidfuzz.distance import OSA
 
 from bankllm.assistant.bank.tools import MAX_CALLS, copied_arguments
+from bankllm.assistant.followups import is_follow_up
 from bankllm.assistant.understanding import WORDS, amounts, patterns, periods
 from bankllm.assistant.understanding.names import LONGEST_NAME, fitting, plain
 from bankllm.errors import UsageError
@@ -294,7 +295,8 @@ class Slots:
                 scores[-1] = score = max(score, scores[-1])
             spans.append((start, end))
             scores.append(score)
-        if self.names and len(self.message.split()) > SHORT:
+        asks = is_follow_up(self.message) or P["names_only"].fullmatch(self.message) or P["asks"].search(self.message)
+        if self.names and (len(self.message.split()) > SHORT or not asks):
             least = max(least, 2)  # the customer's own names are known: another word must look like a name
         best = max(max(scores, default=0), least)
         return _final(self.message, [span for score, span in zip(scores, spans, strict=True) if score == best])[

@@ -77,6 +77,8 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
         for match in _CATEGORY.finditer(sentence) if asks else ():
             before, after = sentence[: match.start()], sentence[match.end() :]
             listed = P["before_listed"].search(before) or P["after_listed"].match(after)
+            if merchants and P["at_shop"].match(after):
+                continue  # "the coffee at Florian" says what one pays there for
             if listed and not _is_used(match[0], used) and not _corrected(sentence, match):
                 yield match[0]
     if not merchants and (who := P["who"].search(message)):
