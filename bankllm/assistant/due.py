@@ -39,6 +39,8 @@ def of_due(
         return _enough(message, turns, customer, today)
     if last and P["leaves"].search(message):
         return [ReadyCall("balance")] if last[-1].arguments.get("status") == "pending" else []
+    if regular and last[-1].arguments.keys() & SUBJECTS and P["how_much_is"].fullmatch(message):
+        return [*last]
     asks_due = P["asks_due"].search(message)
     days = _days(message, customer, today) if regular or P["waits"].search(message) else {}
     if asks_due or P["waits"].search(message) or (regular and is_follow_up(message) and _is_short(message)):

@@ -18,6 +18,8 @@ from bankllm.vectors.namespaces import Message
 P = patterns("references")
 LONG = 31
 """Days beyond which one period that was shown is "the same months"."""
+RECENT = 2
+"""Latest turns of which one may tell that "it" is the overdraft."""
 Item = ReadyCall | Question | Facts
 
 
@@ -51,9 +53,9 @@ def overdraft_interest(message: str, today: date) -> str:
 
 
 def _of_overdraft(message: str, turns: Sequence[Message], today: date) -> str:
-    told = f"{turns[0].user_message} {turns[0].assistant_response}" if turns else ""
+    told = " ".join(f"{turn.user_message} {turn.assistant_response}" for turn in turns[:RECENT])
     if "overdraft" not in message.lower() and "overdraft" in told.lower():
-        message = P["cost_of_it"].sub(r"\g<cost> my overdraft", message)
+        message = P["cost_of_it"].sub(r"\g<cost> my overdraft", P["it_costs"].sub(r"my overdraft\g<cost>", message))
     return overdraft_interest(message, today)
 
 

@@ -89,6 +89,11 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     if call.tool not in SUMS:
         return []
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
+    subject = {name: value for name, value in call.arguments.items() if name in (*SUBJECT, "described")}
+    if call.tool == "transactions" and not subject and P["spent_there"].search(message):
+        return [WHICH]
+    if subject and P["last_time"].fullmatch(message):
+        return [ReadyCall("transactions", {**subject, "order": "newest", "limit": 1})]
     if P["same_row"].fullmatch(message):
         row = {name: value for name, value in call.arguments.items() if name not in ("per", "by")}
         return [ReadyCall("transactions", row)] if row else []
