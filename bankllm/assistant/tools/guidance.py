@@ -10,7 +10,8 @@ ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a p
 GOODBYE = re.compile(
     r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night"
     r"|that(?:['’]?s| is| will be) (?:all|everything|it|me|us)"
-    r"|that(?:['’]?ll| will) do|all the best|take care|nice one|perfect|lovely|brilliant|great|grand|sound|sorted|super|excellent|wonderful|cool|grazie|gracias|merci|danke|ciao"
+    r"|that(?:['’]?ll| will) do|all the best|take care|nice one"
+    r"|perfect|lovely|brilliant|great|grand|sound|sorted|super|excellent|wonderful|cool|grazie|gracias|merci|danke|ciao"
     r"|adios|va bene|have a (?:good|nice|lovely|great) \w+)\b",
     re.IGNORECASE,
 )
