@@ -22,7 +22,7 @@ from bankllm import __version__, extras
 from bankllm.assistant.actions.commands import audit
 from bankllm.assistant.commands import chat
 from bankllm.errors import BankLLMError, RunError, UsageError
-from bankllm.evidence.commands import KeyOption, attest, claims, publish, report, require_verified, verify
+from bankllm.evidence.commands import KeyOption, attest, claims, publish, report, verify
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
@@ -156,6 +156,7 @@ def reproduce(
     """
     from bankllm.evidence.reproduce import judge_repetition, repetition_of, reproduction_of
     from bankllm.evidence.statements import statement_about
+    from bankllm.evidence.verification.verify import require_verified
 
     if key:
         from bankllm.evidence.attestation.signing import read_private_key

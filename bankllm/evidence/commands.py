@@ -104,6 +104,8 @@ def report(
     if compare:
         _compare(*compare)
         return
+    from bankllm.evidence.verification.verify import require_verified
+
     folder = require_verified(run_dir or latest_run())
     if mlflow:
         from bankllm.evidence.share.mlflow import log_run
@@ -134,6 +136,7 @@ def report(
 
 def _compare(first: Path, second: Path) -> None:
     from bankllm.evidence.compare import compare, lines
+    from bankllm.evidence.verification.verify import require_verified
 
     compared = compare(require_verified(first), require_verified(second))
     for line in lines(compared):
@@ -199,15 +202,3 @@ def latest_run() -> Path:
             f"No complete run in {output}. Make one with `bankllm run`, or name a run folder (claims: with --run)."
         )
     return output / os.fsdecode(latest.read_bytes()).strip()
-
-
-def require_verified(folder: Path) -> Path:
-    """Verifies a run and returns its folder. Raises `RunError` if the run does not verify."""
-    from bankllm.evidence.verification.verify import verify
-
-    if not (verdict := verify(folder)).holds:
-        raise RunError(
-            f"{folder} {verdict.summary()}. Expected a run that verifies. "
-            f"See what is wrong: bankllm verify {folder}. Then fix the run, or choose another."
-        )
-    return folder

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.evidence.documents import Manifest as Manifest
 from bankllm.evidence.documents import NotebookRun as NotebookRun
 from bankllm.evidence.documents import Record, as_json, parse
@@ -61,13 +61,12 @@ def manifest_path(folder: Path) -> Path:
 def read_manifest(folder: Path) -> Manifest:
     """Reads `manifest.json`. Raises `RunError` if it is missing or does not fit the class."""
     path = manifest_path(folder)
-    try:
+    advice = (
+        "Expected a manifest with schema_version 1. The file is truncated, was edited, or comes from a newer bankllm; "
+        "update bankllm or make the run again."
+    )
+    with explained(RunError, f"{path} cannot be read", advice, (ValueError, RecursionError)):
         return parse(path.read_bytes(), Manifest)
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}). Expected a manifest with schema_version 1. "
-            "The file is truncated, was edited, or comes from a newer bankllm; update bankllm or make the run again."
-        ) from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.evidence.documents import Raw as Raw
 from bankllm.evidence.documents import Record as Record
 from bankllm.evidence.documents import as_json, parse
@@ -101,13 +101,9 @@ def read_records(folder: Path) -> list[Record]:
         return []
     records = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
+        fault, causes = f"{path.name}, line {number}: not a measurement record", (ValueError, RecursionError)
+        with explained(RunError, fault, "The file was edited or truncated; repeat the run.", causes):
             records.append(parse(line, Record))
-        except (ValueError, RecursionError) as error:
-            raise RunError(
-                f"{path.name}, line {number}: not a measurement record ({error}). "
-                "The file was edited or truncated; repeat the run."
-            ) from error
     return records
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bankllm.errors import DataError, UsageError
+from bankllm.errors import DataError, UsageError, explained
 from bankllm.settings import get_settings
 from bankllm.util.text import is_blank
 from bankllm.vectors.fusion import Mode
@@ -138,13 +138,10 @@ def _read(source: str) -> tuple[list[str], list[str]]:
         data = datasets.load(source)
         labels = [*data.train.labels, *data.test.labels]
         return [*data.train.texts, *data.test.texts], [data.label_names[label] for label in labels]
-    try:
+    advice = "Expected a UTF-8 file with one text per line; convert the file first."
+    with explained(DataError, f"{path} is not UTF-8 text", advice, UnicodeDecodeError):
         # Unlike `splitlines`, which also ends a line at a form feed, U+0085 or U+2028.
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text. Expected a UTF-8 file with one text per line; convert the file first."
-        ) from error
     for number, line in enumerate(lines, 1):
         if len(line) > MAX_TEXT_CHARACTERS:
             raise DataError(

@@ -118,12 +118,8 @@ class Embedder:
     def _keys(self, texts: Sequence[str]) -> list[bytes]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise UsageError("encode expects a list of texts, as in encode(['my card is lost']).")
-        try:
+        with explained(UsageError, "A text contains an unpaired surrogate", "Send valid Unicode.", UnicodeEncodeError):
             return [hashlib.sha256(text.encode()).digest() for text in texts]
-        except UnicodeEncodeError as error:
-            raise UsageError(
-                "A text contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
-            ) from error
 
     def _run(self, missing: Mapping[bytes, str], progress: bool) -> dict[bytes, np.ndarray]:
         """Encode the missing texts with the model, in chunks, and put the vectors into the cache."""

@@ -44,8 +44,8 @@ class Reranker:
         """Return the matches with the cross-encoder's scores, best first; scores compare matches of one query."""
         if not matches:
             return []
-        scores = np.asarray(self._model.predict([(query, match.text) for match in matches], show_progress_bar=False))
-        return [(matches[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")]
+        ranked = self._model.rank(query, [match.text for match in matches], show_progress_bar=False)
+        return [(matches[hit["corpus_id"]], float(hit["score"])) for hit in ranked]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from bankllm.errors import UsageError
+from bankllm.errors import UsageError, explained
 from bankllm.util.text import is_blank
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import FoundBy, Mode
@@ -183,12 +183,8 @@ def _metadata_json(row: Row) -> str:
                 f"Row {row.id}: expected metadata {key!r} to be a str, number, bool or list of str, "
                 f"got {type(value).__name__}. Convert the value or remove the key."
             )
-    try:
+    fault = f"Row {row.id} contains text or a number that cannot be written as JSON"
+    with explained(UsageError, fault, "Expected valid Unicode and finite numbers.", ValueError):
         kept = _JSON.encode(dict(row.metadata))
         (kept + row.text).encode()
-    except ValueError as error:  # NaN, infinity, or an unpaired surrogate
-        raise UsageError(
-            f"Row {row.id} contains text or a number that cannot be written as JSON: {error}. Expected valid Unicode "
-            "and finite numbers."
-        ) from error
     return kept

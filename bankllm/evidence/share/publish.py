@@ -14,7 +14,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.manifest import ATTESTATIONS, MANIFEST, Manifest, left_by_tools, read_manifest, write_manifest
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
-from bankllm.evidence.verification.verify import verify
+from bankllm.evidence.verification.verify import require_verified
 from bankllm.util.atomic_files import write_text
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx", ".checkpoint"})
@@ -32,11 +32,7 @@ def publish(run: Path, target: Path) -> Manifest:
     a git checkout, if `target` exists and is not a run, if one of both folders contains the other, or if the copy is
     larger than `MAX_BYTES`.
     """
-    manifest = read_manifest(run)
-    if not (verdict := verify(run)).holds:
-        raise RunError(
-            f"Verification of {run} failed, so it was not published. {verdict.summary()}. Details: bankllm verify {run}"
-        )
+    manifest = read_manifest(require_verified(run))
     if manifest.git_dirty is not False:
         raise RunError(
             f"{run} was made with uncommitted changes or outside a git checkout, so it cannot be reproduced. "

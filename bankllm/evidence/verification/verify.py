@@ -29,6 +29,16 @@ def verify(folder: str | Path) -> Verdict:
     return Verdict((*verdict.findings, *_compare_pages(folder))) if verdict.holds else verdict
 
 
+def require_verified(folder: Path) -> Path:
+    """Verifies a run and returns its folder. Raises `RunError` if the run does not verify."""
+    if not (verdict := verify(folder)).holds:
+        raise RunError(
+            f"{folder} {verdict.summary()}. Expected a run that verifies. "
+            f"See what is wrong: bankllm verify {folder}. Then fix the run, or choose another."
+        )
+    return folder
+
+
 def verify_records(folder: Path) -> Verdict:
     """Verifies only the records of an unfinished run, as notebook 06 does. Raises `RunError` if there are none."""
     return Verdict(_check_records(folder)[1])

@@ -36,7 +36,6 @@ def evaluate(
     word: Sequence[Word],
     *,
     untuned: bool = False,
-    progress: bool = True,
 ) -> list[Record]:
     """Generate answers for test examples, and add them to the folder of an adapter. Returns all records of the folder.
 
@@ -45,14 +44,14 @@ def evaluate(
     """
     records: list[Record] = []
     rules = packaged_rules()
-    read = rules_calls(understand, rules, progress)
+    read = rules_calls(understand, rules)
     rows = understand_rows(understand, [calls_text(calls) for calls in read])
     adapter_folder.add_outputs(folder, {"understand_rules": rows})
     for adapter, suffix in [(folder, ""), *([(None, "_untuned")] if untuned else [])]:
         engine = load(adapter)
         try:
             for name, constrained in ((f"understand{suffix}", True), (f"understand{suffix}_free", False)):
-                streams, cost = generate(engine, understand, constrained, name if progress else None)
+                streams, cost = generate(engine, understand, constrained, name)
                 sure = [stream.confidence for stream in streams]
                 rows = understand_rows(understand, [stream.written for stream in streams], confidence=sure)
                 outputs = {name: rows}
@@ -60,7 +59,7 @@ def evaluate(
                     outputs["understand_routed"] = routed_rows(understand, rules, read, streams)
                 adapter_folder.add_outputs(folder, outputs, {name: cost})
             name = f"word{suffix}"
-            streams, cost = generate(engine, word, False, name if progress else None)
+            streams, cost = generate(engine, word, False, name)
             rows = word_rows(word, [stream.written for stream in streams])
             records = adapter_folder.add_outputs(folder, {name: rows}, {name: cost})
         finally:

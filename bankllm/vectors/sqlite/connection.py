@@ -25,10 +25,6 @@ class FairLock:
         self._guard = Lock()  # protects the queue; held only briefly
         self._gates: deque[Lock] = deque()  # one per thread: the first one holds the lock
 
-    @property
-    def waiting(self) -> int:
-        return max(0, len(self._gates) - 1)
-
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for the lock, at most `timeout` seconds (−1: without a limit); return whether it was acquired."""
         gate = Lock()

@@ -33,7 +33,6 @@ def test_outputs_of_adapter_base_and_rules_are_compared(adapter: Path, tiny_base
         understand,
         word,
         untuned=True,
-        progress=False,
     )
     records = {record.id: record for record in read_records(adapter)}
     assert {path.name.removesuffix(".csv.gz") for path in (adapter / "raw").glob("understand*")} == {

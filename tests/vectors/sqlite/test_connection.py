@@ -39,7 +39,7 @@ def write_together(pool: ThreadPoolExecutor, shared: SharedConnection, keys: lis
         for n, key in enumerate(keys, 1):
             values = key if isinstance(key, InterruptsOnce) else [(key, "test")]
             futures.append(pool.submit(shared.write, INSERT, values))
-            until(lambda n=n: shared.lock.waiting == n)
+            until(lambda n=n: len(shared.lock._gates) == n + 1)
     return futures
 
 
@@ -68,7 +68,7 @@ def test_the_lock_is_acquired_in_fifo_order(pool: ThreadPoolExecutor) -> None:
     futures = []
     for number in range(8):
         futures.append(pool.submit(take, number))
-        until(lambda n=number: lock.waiting == n + 1)
+        until(lambda n=number: len(lock._gates) == n + 2)
     lock.release()
     for future in futures:
         future.result(10)
