@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bankllm.errors import ChainBroken, UsageError
+from bankllm.errors import ChainBroken, UsageError, explained
 
 FIRST_PREVIOUS = "0" * 64
 """The `previous` of the first entry."""
@@ -42,16 +42,12 @@ def chained(body: Mapping[str, Any], last: Link | None = None, key: bytes | None
 
 def parse(text: str) -> dict[str, Any]:
     """Read one entry from JSON. Raises `ChainBroken` unless it is an object with a valid `chain`, no member twice."""
-    try:
+    fault = "Expected one JSON object with the member 'chain' (number, previous, hash), got other text"
+    with explained(ChainBroken, fault, "It was cut off or edited: use the original."):
         entry = json.loads(text, object_pairs_hook=_unique)
         json.dumps(entry, allow_nan=False)  # raises for NaN and infinity, which `json.loads` reads
         if not isinstance(link_of(entry).number, int):
             raise TypeError("chain.number is not an integer")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ChainBroken(
-            f"Expected one JSON object with the member 'chain' (number, previous, hash), got other text ({error}). It "
-            "was cut off or edited: use the original."
-        ) from error
     return dict(entry)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_KEY_BYTES = 2**14
+MAKE_ONE = "Make one: bankllm attest --new-key FILE"
 
 
 def new_key(path: Path) -> Path:
@@ -53,12 +54,10 @@ def read_private_key(path: Path) -> "CryptoSigner":
             f"{path} has mode {mode:o}, so others can read the private key. Expected 600. If nobody did, run: "
             f"chmod 600 {path}. Else make a new one: bankllm attest --new-key FILE"
         )
-    try:
+    with explained(RunError, f"{path} is not an unencrypted private key in PEM", MAKE_ONE, (ValueError, TypeError)):
         key = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path} is not an unencrypted private key in PEM ({error}).") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise RunError(f"{path} is not an ed25519 key. Make one: bankllm attest --new-key FILE")
+        raise RunError(f"{path} is not an ed25519 key. {MAKE_ONE}")
     return CryptoSigner(key)
 
 
@@ -70,10 +69,8 @@ def read_public_keys(paths: Sequence[Path]) -> dict[str, "SSlibKey"]:
 
     keys: dict[str, SSlibKey] = {}
     for path in paths:
-        try:
+        with explained(RunError, f"{path} is not a public key in PEM", MAKE_ONE, ValueError):
             key = load_pem_public_key(_read_key(path))
-        except ValueError as error:
-            raise RunError(f"{path} is not a public key in PEM ({error}).") from error
         if not isinstance(key, Ed25519PublicKey):
             raise RunError(f"{path} is not an ed25519 public key.")
         if (name := plain_name(path.stem)) in keys:
