@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.evidence.documents import as_json, parse
 from bankllm.evidence.manifest import ATTESTATIONS, MANIFEST, MAX_ATTESTATION_BYTES, RECORDS, read_manifest
 from bankllm.evidence.raw_files import inside
@@ -157,13 +157,11 @@ def read_signed(folder: Path, name: str) -> bytes:
 
 def payload_of(envelope: bytes) -> tuple[str, bytes]:
     """Returns the key id ("" in a Sigstore bundle) and the payload of an envelope. No signature is checked."""
-    try:
+    with explained(RunError, "not an envelope with one signature", "Expected what bankllm attest wrote"):
         document = json.loads(envelope)
         document = document.get("dsseEnvelope", document)
         (signature,) = document["signatures"]
         return str(signature.get("keyid", "")), base64.b64decode(document["payload"], validate=True)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(f"not an envelope with one signature ({error!r})") from error
 
 
 def shown_reproductions(folder: Path) -> list[dict[str, str]]:

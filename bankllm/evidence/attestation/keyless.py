@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.settings import get_settings
 
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ def verify_bundle(content: bytes, identity: str, issuer: str | None) -> bytes:
 
 
 def _bundle(content: bytes) -> "Bundle":
-    from sigstore.errors import Error
     from sigstore.models import Bundle
 
-    try:
+    with explained(RunError, "not a Sigstore bundle", "Expected what bankllm attest --keyless wrote"):
         return Bundle.from_json(content)
-    except (Error, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(f"not a Sigstore bundle ({error})") from error

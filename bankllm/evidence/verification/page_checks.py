@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, explained
 from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.documents import Record
 from bankllm.evidence.format import PARTS, format_interval, format_part, format_value
@@ -82,12 +82,10 @@ def _hash(image: str) -> str:
 
 def _outputs(notebook: str) -> list[dict[str, str]]:
     """Returns the outputs of a notebook: MIME type → text. Raises `RunError` if it is not a notebook."""
-    try:
+    with explained(RunError, "is not a valid notebook", "Expected the format nbformat 4."):
         data = [output.get("data", {}) for cell in json.loads(notebook)["cells"] for output in cell.get("outputs", ())]
         kinds = ("text/plain", "text/html", "text/markdown", "image/png")
         return [{kind: "".join(bundle[kind]) for kind in kinds if kind in bundle} for bundle in data]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(f"is not a valid notebook ({error!r})") from error
 
 
 def _output_faults(output: Mapping[str, str], records: Mapping[str, Record]) -> Iterator[str]:
