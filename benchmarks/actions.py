@@ -249,7 +249,9 @@ class Conversations(RuleBasedStateMachine):
 def changeable(db: sqlite3.Connection) -> list[Any]:
     """All that an action may change; first the number of entries."""
     counts = [db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("entries", "postings")]
-    return counts + [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("cards", "scheduled")]
+    return counts + [
+        db.execute(f"SELECT * FROM {table}").fetchall() for table in ("cards", "scheduled", "standing_orders")
+    ]
 
 
 def converse(number: int, steps: int = 25) -> Counter[str]:

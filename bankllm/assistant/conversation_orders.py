@@ -31,6 +31,9 @@ class ConversationOrders:
         except ActionClosed:  # it was confirmed or expired in the meantime
             return None
 
+    def waits(self, pending: PendingChat) -> bool:
+        return self._decision(pending)[0] is not None
+
     def decides(self, pending: PendingChat) -> bool:
         """Whether the message is a yes or a no, also to what waits for one."""
         waiting, said = self._decision(pending)

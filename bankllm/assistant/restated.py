@@ -26,10 +26,21 @@ _ENDING = r"(?: ending(?: in| with)?)? ?"
 
 def decision(message: str, waited: Proposal, today: date) -> str:
     """Return the message, or what is left of it without the restated action if only that is a yes or a no."""
-    if says_yes_to(waited.tool, message) or is_no(message) or len(message) > LONGEST or "?" in message:
+    if says_yes_to(waited.tool, message) or is_no(message):
+        return message
+    if refuses(message):
+        return "no"
+    if len(message) > LONGEST or "?" in message:
         return message
     rest = without_restated(message, waited, today)
     return rest if says_yes_to(waited.tool, rest) or is_no(rest) else message
+
+
+def refuses(message: str) -> bool:
+    """Whether a message says no and why, and wishes nothing else: "better not, Daniel would never forgive me"."""
+    parts = [part for part in re.split(r"[,.;!]+", message) if part.strip()]
+    ends = [part for part in (*parts[:1], *parts[-1:]) if P["declines"].search(part)]
+    return "?" not in message and not P["goes_on"].search(message) and any(map(is_no, ends))
 
 
 def without_restated(message: str, waited: Proposal, today: date) -> str:

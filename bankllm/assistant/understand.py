@@ -12,6 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from bankllm.assistant.actions.proposals import PLANS, ActionDesk
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.articles import ArticleScores, ArticleSearch
 from bankllm.assistant.bank import statement
@@ -29,6 +30,8 @@ from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, continued, earlier, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
 from bankllm.assistant.references import overdraft_interest, spelled_out, without_this
+from bankllm.assistant.regular_orders import ended, orders_to_end
+from bankllm.assistant.restated import refuses
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import asks_for_another, beyond
@@ -60,6 +63,7 @@ from bankllm.assistant.waiting import (
     with_other_card,
     with_same_card,
 )
+from bankllm.assistant.while_waiting import about_payee, changed_inside, topics
 from bankllm.errors import ModelError
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.settings import Settings
@@ -103,7 +107,7 @@ class Understanding:
     ) -> None:
         """Raises `ModelError` for a damaged head."""
         self.model, self._desk, self._artifact, self._settings = model, desk, artifact, settings
-        self._embedder = embedder
+        self._embedder, self._bank = embedder, bank
         self.views = CustomerViews(bank)
         self._orders = ConversationOrders(desk, self.views)
         self._head = ToolHead.load()
@@ -125,6 +129,8 @@ class Understanding:
         pending.decision = self._decide(pending, pending.message, encode)
         cared = self._care(pending.message, encoded.vector)
         asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
+        if cared and pending.continues and refuses(pending.message) and not cared.instead_of_answer(ambiguous=True):
+            cared = None  # "better not, he would never forgive me" declines what was offered
         if cared and pending.decision.is_topic and pending.decision.intent in CARD_FRAUD:
             cared = cared.as_offer()
         ambiguous = asks_on or asks_for_another(pending.message)
@@ -139,11 +145,15 @@ class Understanding:
             pending.withdrawn = pending.withdrawn or self._orders.withdraw(
                 pending
             )  # a second try finds nothing that waits
+        view = partial(self.views.of, pending.customer_id)
         if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
             return [changed]
-        if waited and (why := cannot(waited, pending.message)):
+        if waited and (inside := changed_inside(waited, pending.message, view, self._settings.present_day)):
+            return [inside]
+        why = cannot(waited, pending.message) if waited else ""
+        if waited and (beside := [Facts(why)] if why else self._beside(waited, pending, encode)):
             pending.withdrawn = None
-            return [Facts(why), ReadyCall(waited.tool, waited.arguments)]
+            return [*beside, ReadyCall(waited.tool, waited.arguments)]
         items = self._understood(pending, encode)
         if pending.withdrawn and only_asks(pending.withdrawn, pending.message, items):
             withdrawn, pending.withdrawn = pending.withdrawn, None
@@ -153,6 +163,17 @@ class Understanding:
         regular = any(isinstance(item, ReadyCall) and item.tool == "standing_orders" for item in items)
         offers = cared and items and not regular and not names_shop(items, pending.message)
         return [*items, Facts(OFFER)] if offers else items
+
+    def _beside(self, waited: Proposal, pending: PendingChat, encode: Encode) -> list[Item]:
+        """Return what answers a question about the waiting kind of action, or about its payee; empty if none is."""
+        if found := topics(waited, pending.message):
+            return [*found]
+        text = about_payee(waited, pending.message, partial(self.views.of, pending.customer_id))
+        if not text or not self._fits:
+            return []
+        day = self._settings.present_day
+        calls = [call for call in self._rules(pending, encode, day).propose([text]) if call["tool"] in SUMS]
+        return self._resolved(calls, pending, text, encode, day, text) if calls else []
 
     def _understood(self, pending: PendingChat, encode: Encode) -> list[Item]:
         turns, withdrawn = pending.turns, pending.withdrawn
@@ -174,6 +195,10 @@ class Understanding:
         last = None if withdrawn or question else self._orders.last(pending)
         if again := repeated(last, pending.message) or with_other_card(last, pending.message, view):
             return [again]
+        if not (withdrawn or question) and orders_to_end(pending.message, turns) and not self._orders.waits(pending):
+            regular = self._bank.standing_orders(pending.customer_id)
+            if end := ended(pending.message, turns, regular):
+                return [end]
         calls: Sequence[Call]
         if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
             calls = [{"tool": question.tool, **question.call, question.slot: one} for one in question.options]

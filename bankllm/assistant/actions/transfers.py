@@ -129,8 +129,10 @@ def plan_transfer(now: Situation, wanted: Wanted) -> Plan:
 def plan_cancel_transfer(now: Situation, wanted: Wanted) -> Plan:
     """The call may name `scheduled_id`, or `payee_id`, `amount_minor` and `date`, where several transfers wait.
 
-    Otherwise it is the one that was scheduled in this conversation.
+    Otherwise it is the one that was scheduled in this conversation. With `order_id` it is what is paid each month.
     """
+    if wanted.get("order_id"):
+        return _plan_end(now, wanted)
     rows = now.db.execute(WAITING, (now.customer_id, now.today.isoformat()))
     waiting = [Scheduled(*row) for row in rows]
     named = {name: wanted[name] for name in Scheduled._fields if wanted.get(name) is not None}
@@ -153,6 +155,21 @@ def plan_cancel_transfer(now: Situation, wanted: Wanted) -> Plan:
         return "It will not be sent.", None
 
     return Plan({"scheduled_id": chosen.scheduled_id}, f"Cancel the transfer of {chosen.label}", apply)
+
+
+def _plan_end(now: Situation, wanted: Wanted) -> Plan:
+    """Plan the end of a standing order, direct debit or subscription. A contract behind it goes on."""
+    orders = [one for one in now.bank.standing_orders(now.customer_id) if one.kind != "scheduled_transfer"]
+    chosen = choose(orders, wanted["order_id"], "regular payment", "order_id")
+    kind, money = chosen.kind.replace("_", " "), format_money(chosen.amount_minor, chosen.currency)
+    text = f"Cancel the {kind} to {chosen.name}, {money} a month, next due on {written(chosen.next_due)}"
+
+    def apply(action_id: str) -> Applied:
+        now.db.execute("DELETE FROM standing_orders WHERE order_id = ?", (chosen.order_id,))
+        contract = f" A contract with {chosen.name} does not end by this, so tell them too."
+        return f"No more is paid by it.{contract if chosen.kind != 'standing_order' else ''}", None
+
+    return Plan({"order_id": chosen.order_id}, text, apply)
 
 
 def _target(now: Situation, wanted: Wanted, accounts: tuple[Account, ...]) -> Account | Payee:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import WORDS, patterns
-from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.sum_wishes import wish
 
@@ -15,6 +15,7 @@ READS = frozenset(("balance", "spending", "transactions"))
 """Tools whose figures would be taken for the answer."""
 P = patterns("beyond")
 REPLIES: dict[str, str] = WORDS["beyond_replies"]
+CARD_TOOLS = frozenset(("card_status", "freeze_card", "unfreeze_card", "report_card", "replace_card", "set_limit"))
 SHOWS = frozenset(("account_details", "card_status"))
 _COMPUTED = ("sum", "coming", "left", "currency", "trip", "together", "ranked")
 _WISHED = {"without": "except", "per": "average"}
@@ -64,6 +65,9 @@ def _is_of_somebody_else(
         return any(number.upper() not in own for number in numbers)
     if P["person"].search(message) or (tools & READS and P["other"].search(message)):
         return True
+    of_cards = tools & CARD_TOOLS or P["card_state"].search(message)
+    if of_cards and (card := P["card_of"].search(message)):
+        return not (card["who"] and card["who"].lower() in plain(" ".join(view().merchants)).split())
     bare = P["bare_named"].search(message) if tools & READS else None
     if bare and fitting(bare[1], by_label(view().payees), typos=False) and bare[1].lower() not in ordinary:
         return True

@@ -233,6 +233,8 @@ def payee(words: str | None, customer: CustomerView) -> Values:
         raise Ask("Who do you want to pay?" if payees else "You have no saved payees.", payees)
     if plain(words) in ("other", "other one", "other account"):
         raise Ask("Which account do you mean?", accounts)
+    if plain(words) in ("me", "myself", "my account", "me own account"):
+        raise Ask("Which of your own accounts should it go to?", accounts)
     found = fitting(words, payees, typos=False)
     own = [label for label, one in accounts.items() if one in accounts_named(words, customer.accounts)]
     if len(found) + len(own) > 1:

@@ -1,0 +1,66 @@
+"""A question that is asked while an action waits for a yes, and a detail that is changed inside a sentence.
+
+The question is about the kind of action (how long it takes, what it costs), or about earlier payments to the same
+payee. The action is proposed again after the answer.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from bankllm.assistant.actions.stored import Proposal
+from bankllm.assistant.facts import ReadyCall
+from bankllm.assistant.followups import asks
+from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
+
+P = patterns("while_waiting")
+TOPICS = {"transfer": patterns("topics_of_transfer"), "order_id": patterns("topics_of_cancelling")}
+"""Tool, or argument of `cancel_transfer`, → article → words of a question about such an action that it answers."""
+
+
+def topics(waited: Proposal, message: str) -> list[ReadyCall]:
+    """Return the calls for the articles that answer a question about the action; empty if it asks something else."""
+    if not asks(message) or P["of_payments"].search(message):
+        return []
+    about = "order_id" if "order_id" in waited.arguments else waited.tool
+    found = [article for article, words in TOPICS.get(about, {}).items() if words.search(message)]
+    return [ReadyCall("knowledge", {"question": message, "article": article}) for article in found]
+
+
+def about_payee(waited: Proposal, message: str, view: Callable[[], CustomerView]) -> str:
+    """Return a question for earlier payments with the payee's name in place of "her"; empty if it is another one."""
+    payee_id = waited.arguments.get("payee_id")
+    if not payee_id or not asks(message) or not P["of_payments"].search(message):
+        return ""
+    name = next((payee.name for payee in view().payees if payee.payee_id == payee_id), "")
+    text = P["compares"].sub("", P["opening"].sub("", message))
+    named = P["payee"].sub(name, text)
+    return P["the_one"].sub("payments ", named) if name and (named != text or name in text) else ""
+
+
+def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> ReadyCall | None:
+    """Return the transfer that waits with the amount, account or day that a sentence changes: "call it fifty".
+
+    None if the message is a question, or changes nothing that can be read.
+    """
+    if waited.tool != "transfer" or "?" in message or P["another_order"].search(message):
+        return None
+    changed: dict[str, Any] = {}
+    if said := P["amount"].search(message):
+        try:
+            changed |= amount(said["value"], "amount_minor", view())
+        except Ask:
+            return None
+    sources = [match["value"] for match in P["source"].finditer(message)]
+    if sources and len(found := accounts_named(sources[-1], view().accounts)) == 1:
+        changed["from_account_id"] = found[0].account_id
+    if (later := P["day"].search(message)) and not P["event"].search(message):
+        try:
+            changed |= day(later["value"] or later["again"], today, future=True)
+        except Ask:
+            return None
+    if changed.get("from_account_id") == waited.arguments.get("to_account_id", ""):
+        return None
+    kept = {name: value for name, value in waited.arguments.items() if name != "currency" or "currency" not in changed}
+    return ReadyCall("transfer", {**kept, **changed}) if changed else None
