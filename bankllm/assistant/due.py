@@ -9,7 +9,7 @@ from typing import Any
 
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.followups import is_follow_up
-from bankllm.assistant.shown import REGULAR, shown_calls
+from bankllm.assistant.shown import DAYS, REGULAR, shown_calls
 from bankllm.assistant.tools.standing_orders import SUBJECTS
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import account_named
@@ -23,6 +23,8 @@ FEW = 6
 """Words of a message that may only name another regular payment."""
 LATEST = 3
 """Turns in which the payments that money must be enough for were shown."""
+KEPT = frozenset(("kinds", "account_id", *DAYS))
+"""Arguments of the payments that were shown, whichever one of them the message means."""
 Named = Callable[[str], Sequence[str]]
 """Message → the words in it for merchants and categories."""
 
@@ -69,7 +71,7 @@ def _enough(message: str, turns: Sequence[Message], customer: CustomerView, toda
     shown = [one for calls in shown_calls(turns[:LATEST], customer) for one in calls if one.tool == REGULAR]
     different = [one for number, one in enumerate(shown) if one not in shown[:number]]
     days = _days(message, customer, today)
-    kept = {name: value for one in different[:1] for name, value in one.arguments.items() if name not in SUBJECTS}
+    kept = {name: value for one in different[:1] for name, value in one.arguments.items() if name in KEPT}
     due = different[: 2 if P["both"].search(message) else 1]
     if days:
         due = [ReadyCall(REGULAR, {**kept, **days})]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
-from bankllm.assistant.tools.standing_orders import kinds_named
+from bankllm.assistant.tools.standing_orders import PICKS, kinds_named
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.completion import account_named, only_account
 from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
@@ -78,8 +78,9 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         return [call]
     if call.tool == "balance" and P["now"].fullmatch(message):
         return [ReadyCall("balance", {name: value for name, value in call.arguments.items() if name != "date"})]
-    if call.tool == REGULAR and P["one"].fullmatch(message):
-        return list(last)
+    if call.tool == REGULAR and (one := P["one"].fullmatch(message)):
+        order = next(name for name, words in ORDERS.items() if words.match(one["which"]))
+        return [ReadyCall(REGULAR, {**call.arguments, "order": order})] if order in PICKS else list(last)
     if call.tool == REGULAR and only_without:
         return [Facts(WORDS["beyond_replies"]["except"])]
     if call.tool == REGULAR and "date_from" in call.arguments and P["next"].fullmatch(message):

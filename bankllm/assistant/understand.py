@@ -34,7 +34,7 @@ from bankllm.assistant.regular_orders import ended, orders_to_end
 from bankllm.assistant.restated import refuses
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
-from bankllm.assistant.understanding.beyond import asks_for_another, beyond
+from bankllm.assistant.understanding.beyond import asks_for_another, beyond, still_refused
 from bankllm.assistant.understanding.completion import COMPLETED, SUBJECTS, only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
 from bankllm.assistant.understanding.problems import evident, names_nothing, names_shop, on_topic, told
@@ -229,12 +229,9 @@ class Understanding:
                 return [*due]
             if not turns and P["vague"].fullmatch(pending.message):
                 return []
-            if (
-                turns
-                and not (withdrawn or question)
-                and P["remark"].match(asked_now)
-                and not P["remark_asks"].search(asked_now)
-            ):
+            if turns and (refused := still_refused(pending.message, turns[0].assistant_response)):
+                return [Facts(refused)]
+            if turns and not (withdrawn or question) and _is_remark(asked_now):
                 return [HEARD]
             calls = self._calls(pending, turns, encode, day)
             if turns and takes_back(calls, pending.message):

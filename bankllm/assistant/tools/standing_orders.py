@@ -3,7 +3,7 @@ of a period.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from itertools import count
@@ -28,6 +28,8 @@ KINDS = {
     "subscription": re.compile(r"\bsubscriptions?\b", re.IGNORECASE),
     ONCE: re.compile(r"\b(?:scheduled|future|upcoming) (?:transfers?|payments? to)\b", re.IGNORECASE),
 }
+PICKS: dict[str, Callable[..., StandingOrder]] = {"largest": max, "smallest": min}
+"""Order → which one of several payments it means."""
 ALL = re.compile(r"\b(?:bills|outgoings)\b", re.IGNORECASE)
 """Words of a customer who means all kinds."""
 FROM_ACCOUNT = r"\b(?:from|of|out of|on|in) (?:my |the |our )?{}\b"
@@ -48,6 +50,12 @@ def look_up(request: Request, bank: Bank) -> Facts:
     if not orders:
         text = f"You have no standing orders, direct debits, subscriptions or scheduled transfers{when}."
         return Facts(text, (text,), sources, result=result)
+    if pick := PICKS.get(days.get("order", "")):
+        chosen = pick(orders, key=lambda order: order.amount_minor)
+        kind, on = chosen.kind.replace("_", " "), "on" if when or chosen.kind == ONCE else REGULAR
+        text = f"The {days['order']} of them{when} is the {kind} {_order(chosen)} {on} {day(chosen.next_due)}."
+        hidden = (chosen.name,) * (chosen.kind in TO_PEOPLE)
+        return Facts(text, (text,), (f"ledger:{chosen.account_id}",), hidden, {"rows": [asdict(chosen)]})
     monthly, once = ([one for one in orders if (one.kind == ONCE) == waits] for waits in (False, True))
     kinds = {one.kind for one in monthly}
     regular = kinds.pop().replace("_", " ") if len(kinds) == 1 else "regular payment"

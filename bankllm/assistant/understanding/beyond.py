@@ -6,6 +6,7 @@ The reply says so. A figure that answers another question would be taken for the
 from collections.abc import Callable, Container, Sequence
 
 from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
@@ -75,3 +76,9 @@ def _is_of_somebody_else(
     if not named or named[1].lower().split()[-1] in ordinary:
         return False
     return not accounts_named(named[1], view().accounts)
+
+
+def still_refused(message: str, reply: str) -> str:
+    """Return the refusal of the reply before again, if the message only says that the other person agrees."""
+    refused = REPLIES["other"] if REPLIES["other"] in reply else ""
+    return refused if P["agrees"].search(message) and not asks(message) else ""
