@@ -33,7 +33,8 @@ LEFT = re.compile(r"\b(?:left|leaves?|minus|less|enough|afford|cover)\b", re.IGN
 PERCENT = re.compile(r"%|\bper ?cent", re.IGNORECASE)
 DAYS = frozenset(("date_from", "date_to"))
 SUBJECTS = frozenset(("merchant", "category"))
-DIFFERS = DAYS | SUBJECTS
+ACCOUNT = frozenset(("account_id",))
+DIFFERS = DAYS | SUBJECTS | ACCOUNT
 AT_SHOPS = ("card", "refund")
 """Kinds of payments that one makes in a shop."""
 
@@ -139,12 +140,17 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         return Facts(f"That is {format_money(abs(gained), currency)} {'more' if gained > 0 else 'less'} in than out.")
     if not differ or not differ <= DIFFERS:
         return None
-    sentences, compares, alike = list[str](), DIFFERENCE.search(message), differ <= SUBJECTS or differ <= DAYS
+    sentences, compares = list[str](), DIFFERENCE.search(message)
+    alike = any(differ <= one for one in (SUBJECTS, DAYS, ACCOUNT))
     if alike and (TOGETHER.search(message) or not compares) and _apart(asked, results, differ):
         amount, back = (sum(getattr(one, name) for one in totals) for name in ("amount_minor", "refunded_minor"))
         less = f", {format_money(amount + back, currency)} paid less {format_money(back, currency)} in refunds"
         count = counted(sum(total.count for total in totals), "payment")
         sentences.append(f"Together that is {format_money(amount, currency)} in {count}{less if back else ''}.")
+        units = sum(one.get("units", 0) for result in results for one in result.get("averages", ()))
+        if differ <= DAYS and units:
+            each = f"{format_money(round(amount / units), currency)} a {asked[0]['per']}"
+            sentences.append(f"That is {each} on average over {units:g} {asked[0]['per']}s.")
     if len(asked) == 2 and compares:
         first, second = (_label(one, differ) for one in asked)
         more = totals[0].amount_minor - totals[1].amount_minor
@@ -162,6 +168,8 @@ def _apart(asked: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, An
     if all(one.keys() >= DAYS for one in asked) and DAYS & differ:
         days = sorted((one["date_from"], one["date_to"]) for one in asked)
         return all(last < first for (_, last), (first, _) in pairwise(days))
+    if differ == ACCOUNT:
+        return True
     if any(result["count"] > len(result["rows"]) for result in results):
         return False
     return all(row not in other["rows"] for one, other in combinations(results, 2) for row in one["rows"])

@@ -32,7 +32,9 @@ PICKS: dict[str, Callable[..., StandingOrder]] = {"largest": max, "smallest": mi
 """Order → which one of several payments it means."""
 ALL = re.compile(r"\b(?:bills|outgoings)\b", re.IGNORECASE)
 """Words of a customer who means all kinds."""
-FROM_ACCOUNT = r"\b(?:from|of|out of|on|in) (?:my |the |our )?{}\b"
+FROM_ACCOUNT = r"\b(?:from|of|out of|on|in|leav(?:es?|ing)) (?:(?:my|the|our|own) )*{}\b"
+NAMED = {"current": "(?:current|own account|personal account)"}
+"""Kind of account → other words for it."""
 
 
 @TOOLS.register("standing_orders")
@@ -85,7 +87,7 @@ def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:
         account.account_id
         for account in bank.accounts(request.customer_id)
         if account.account_id == request.call.arguments.get("account_id")
-        or re.search(FROM_ACCOUNT.format(re.escape(account.kind)), said, re.IGNORECASE)
+        or re.search(FROM_ACCOUNT.format(NAMED.get(account.kind, account.kind)), said, re.IGNORECASE)
     } - {request.call.arguments.get("to_account_id")}
     own = [order for order in orders if not held or order.account_id in held]
     return [order for order in own or orders if order.kind in kinds]

@@ -14,8 +14,9 @@ from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.readers import accounts_named
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, SURE, R, Rules, of_before, routed
-from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, SURE, Rules, of_before, routed
+from bankllm.assistant.understanding.slots import ROUTES as R
+from bankllm.assistant.understanding.slots import P, brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 
@@ -109,7 +110,7 @@ def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rul
     if call["tool"] == "spending":
         merged |= {"direction": "in"} if found.get("direction") == "in" else {}
         category = call.get("category", "").lower()
-        says_so = P["income"].search(message) or category in INCOME
+        says_so = brings_in(message) or category in INCOME
         if not says_so and (category or confidence < CONFIDENT or P["outgoing"].search(message)):
             merged.pop("direction", None)
     return merged

@@ -10,7 +10,7 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
-from bankllm.assistant.understanding.slots import P, Slots
+from bankllm.assistant.understanding.slots import ROUTES, P, Slots, brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 
 COMPLETED = frozenset(("balance", "spending", "transactions"))
@@ -63,11 +63,11 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         added["kind"] = "card"
     known = "direction" in call or "kind" in added or P["pending"].search(message)
     if call["tool"] == "transactions" and not known:
-        incoming = P["income"].search(message) or P["shares_in"].search(message)
+        incoming = brings_in(message) or P["shares_in"].search(message)
         outgoing = P["outgoing"].search(message) and not P["shares_in"].search(message)
         if bool(incoming) != bool(outgoing):
             added["direction"] = "in" if incoming else "out"
-    if call["tool"] == "transactions" and P["single"].search(message):
+    if call["tool"] == "transactions" and (P["single"].search(message) or ROUTES["has_come"].search(message)):
         added["limit"] = "1"
     return {**added, **call} | ({"account": added["account"]} if _is_longer(added, call) else {})
 

@@ -29,14 +29,14 @@ DAYS_AGO = {"tomorrow": -1, "today": 0, "yesterday": 1}
 _NAMES = [*MONTHS[1:], "sept", *(name.lower() for name in calendar.day_name), "week", "month", "year"]
 _RANGE = re.compile(
     r"between (?P<a>.+?) and (?P<b>.+)"
-    r"|(?:from )?(?P<c>.+?) (?:(?:through |up )?to(?: and including)?|till?|until|through|thru) (?P<d>.+)"
+    r"|(?:from |since )?(?P<c>.+?) (?:(?:through |up )?to(?: and including)?|till?|until|through|thru) (?P<d>.+)"
     r"|(?P<e>[^-–]*[^-–\s]) ?[-–] ?(?P<f>[^-–]+)"
 )
 _NEIGHBOURS = re.compile(r"(?P<a>.+?)(?: and | or | & | ?/ ?)(?P<b>.+)")
 _WEEK = re.compile(rf"(?P<a>{WEEKDAY}) ?(?:to|-|until|till?|through) ?(?P<b>{WEEKDAY}) (?P<week>.*week.*)")
 _HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].items()]
 _PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
-_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter")))
+_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter(?: sunday)?")))
 _FILLER = re.compile(
     r"\b(?:the|weekend of(?= \d+\w* and )|calendar|whole(?: of)?|entire|like|month of(?= [a-z])) "
     r"|^(?:all(?: of)?|throughout|so far) | so far$|,? inclusive$"
@@ -65,6 +65,7 @@ def period(words: str, today: date) -> DayRange | None:
     text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
     if re.fullmatch(r"(?:the )?last week", text) and "the last week" in words.lower():
         text = "past week"  # the last seven days; without the article it is the week before this one
+    text = re.sub(rf"\b((?:{MONTH}|\d|eve|day)\w*)(?: of)? last year$", rf"\1 {today.year - 1}", text)
     text = re.sub(r"\bthis time last year\b", f"{MONTHS[today.month]} {today.year - 1}", text)
     found = _bracketed(text, today) or _edge(text, today)
     found = found or _range(text, today) or _open(text, today) or _days(text, today)
@@ -267,7 +268,8 @@ def _open(text: str, today: date, future: bool = False) -> DayRange | None:
     inner = _days(re.sub(r" (?:started|starts|began|begins)$", "", match[2] or match[3]), today, future)
     event = re.fullmatch(r"\D+(?: (?:in|on)|,|(?= \d)) (.+)", match[2] or "")
     named = event and re.search(rf"\b(?:{MONTH}|{WEEKDAY})\b", event[0][: event.start(1)])
-    if inner is None and event and not named and match[1] != "from":  # since I moved in May
+    happened = inner is None and event and not named and match[1] != "from"
+    if event and happened:  # since I moved in May
         inner = _days(event[1], today)
     if inner is None or inner.date_from is None:
         return None
@@ -275,7 +277,7 @@ def _open(text: str, today: date, future: bool = False) -> DayRange | None:
         return DayRange(None, inner.date_from - DAY)
     if match[1] in ("until", "till", "til", "up to"):
         return DayRange(None, inner.date_to)
-    return DayRange(inner.date_to + DAY if match[1] == "after" else inner.date_from, today)
+    return DayRange(inner.date_to + DAY if match[1] == "after" and not happened else inner.date_from, today)
 
 
 def _days(text: str, today: date, future: bool = False) -> DayRange | None:
@@ -381,7 +383,7 @@ def _named(text: str, today: date, future: bool) -> DayRange | None:
 
 def _first_day(name: str, year: int) -> tuple[date, relativedelta]:
     """Return the first day of a holiday or of a part of the year, and its length."""
-    if name == "easter":
+    if name in ("easter", "easter sunday"):
         return easter(year), relativedelta(days=1)
     if holiday := next((days for pattern, days in _HOLIDAYS if pattern.fullmatch(name)), None):
         month, first, *weekday = holiday

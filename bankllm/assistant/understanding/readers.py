@@ -143,7 +143,9 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
     if near_ones := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
         if near and len(near_ones) == 1:
             return {"category": near_ones[0]}
-        raise Ask("Which category do you mean?", near_ones, f"There is no category {quoted(words)}.")
+        raise Ask("Which category do you mean?", near_ones, f"I do not know the category {quoted(words)}.")
+    if any(place.fullmatch(text) for place in PLACES.values()):
+        raise Unread(BEYOND["trip"])
     if P["people"].fullmatch(text):
         raise Ask("Which name do the payments have?", wrong=f"I cannot tell from your records who {quoted(words)} is.")
     if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
@@ -248,7 +250,8 @@ def payee(words: str | None, customer: CustomerView) -> Values:
 def _merchant(words: str, customer: CustomerView) -> Values:
     part = any(_means(NEAR_CATEGORIES, name, plain(words)) for name in customer.categories)  # a car is no Carrefour
     begins = [] if part else beginning(words, customer.merchants)
-    return _one("merchant", words, fitting(words, customer.merchants) or begins)
+    payees = [one.name for one in customer.payees]
+    return _one("merchant", words, fitting(words, customer.merchants) or begins or fitting(words, payees, typos=False))
 
 
 def _category(words: str, customer: CustomerView) -> Values:

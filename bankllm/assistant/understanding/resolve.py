@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date
 
 from bankllm.assistant.bank.time_units import last_whole
-from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.bank.tools import MAX_CALLS, Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import orders, patterns, readers
 from bankllm.assistant.understanding.completion import completed, with_currency, with_status
@@ -58,6 +58,7 @@ def resolve(
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []
     calls = [each for call in calls for each in _of_other_accounts(call, customer)]
+    calls = [each for call in calls for each in _of_all(call, customer)][:MAX_CALLS]
     calls = [with_status(with_currency(call, message), len(calls), message) for call in calls]
     for call in calls:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:
@@ -70,7 +71,7 @@ def resolve(
             f"I did not understand {readers.quoted(said)}. If it is a shop or a person, you have no payments with it."
         )
         return [replace(only, unread=(text,))] if isinstance(only, ReadyCall) and only.unread else ready
-    return without_unused(said, calls, ready, customer) if said else ready
+    return without_unused(said, calls, ready, customer, today) if said else ready
 
 
 def answered(question: Question, message: str, today: date) -> Call | None:
@@ -156,6 +157,17 @@ def _of_other_accounts(call: Call, customer: CustomerView) -> list[Call]:
     named = readers.accounts_named(other[1], customer.accounts) if other else []
     others = [label for label, one in readers.by_label(customer.accounts).items() if one not in named]
     return [{**call, "account": label} for label in others] if named and others else [call]
+
+
+def _of_all(call: Call, customer: CustomerView) -> list[Call]:
+    """Return a call for each merchant of a plural: "pensions" are the State Pension and the Works Pension."""
+    words = call.get("merchant", call.get("category", ""))
+    known = fitting(words, customer.merchants, typos=False) or fitting(words, customer.categories, partial=False)
+    if known or not words.endswith("s"):
+        return [call]
+    named = fitting(words.removesuffix("s"), customer.merchants, typos=False)
+    others = {name: value for name, value in call.items() if name != "category"}
+    return [{**others, "merchant": name} for name in named] if len(named) > 1 else [call]
 
 
 def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:

@@ -5,17 +5,20 @@
 measures the calls on TellerChat.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import product
 
 import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.followups import asks
-from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding import patterns, periods
 from bankllm.assistant.understanding.readers import CustomerView
-from bankllm.assistant.understanding.slots import SHORT, P, Slots
+from bankllm.assistant.understanding.slots import ROUTES as R
+from bankllm.assistant.understanding.slots import SHORT, P, Slots, brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMMED, SUMS, wish, with_wish
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 from bankllm.assistant.understanding.tool_head import Embed, ToolHead
@@ -24,12 +27,11 @@ SECOND = 0.5
 """Probability from which a tool is called beside the likeliest one."""
 SURE = 0.75
 """Probability of an article from which the head is believed whatever the message names."""
-R = patterns("routes")
 EVERYTHING = patterns("orders_to_pay")["everything"]
 REPEATED = {
     "balance": ("account", "date"),
-    "spending": ("merchant", "category", "period", "direction"),
-    "transactions": ("merchant", "category", "period"),
+    "spending": ("merchant", "category", "period", "direction", "account"),
+    "transactions": ("merchant", "category", "period", "account"),
     "transfer": ("to",),
 }
 """Tool → arguments of which several values make several calls: two shops, two months, two payees."""
@@ -230,6 +232,8 @@ class Rules:
                 wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
             elif chosen:
                 wishes.append((chosen, clause, "order" if chosen == "transfer" else "chosen"))
+            elif wishes and wishes[-1][2] == "chosen" and not named and R["refers"].search(clause):
+                wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), "chosen"
             elif _is_wish(clause, slots, named, bool(wishes)):
                 wishes.append((sums, clause, "period"))
             elif wishes:
@@ -251,15 +255,15 @@ class Rules:
     def read(self, tool: str, messages: Sequence[str]) -> list[Call]:
         """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
         found: dict[str, list[str]] = {}
-        spoken: list[str] = []
+        spoken, context = list[str](), list[str]()
         """Periods of all messages, the oldest first."""
         for message in reversed(messages):
             if tool in MOVES and message != messages[-1] and P["dropped"].search(message):
                 break
-            values = {
-                name: list(dict.fromkeys(values)) for name, values in self._slots(message).read(tool).items() if values
-            }
-            spoken = [*values.get("period", ()), *spoken]
+            slots = self._slots(message)
+            values = {name: list(dict.fromkeys(values)) for name, values in slots.read(tool).items() if values}
+            context = slots.context if message == messages[-1] else context
+            spoken = [*values.get("period", ()), *slots.context, *spoken]
             if message != messages[-1] and "account" in found and P["put_away"].search(messages[-1]):
                 break  # what was put into an account is of no merchant
             if message != messages[-1] and P["shares_in"].search(messages[-1]):
@@ -283,15 +287,19 @@ class Rules:
         elif tool == "spending" and (than := P["than_last"].search(messages[-1])):
             found["period"] = [f"this {than[1]}", f"last {than[1]}"]
         if "period" in found:
-            found["period"] = list(_anchored(found["period"], spoken))
+            found["period"] = list(_anchored(found["period"], spoken, context))
         if tool in MOVES and len(found.get("amount", ())) > 1:
             del found["amount"]  # which amount belongs to whom is asked
         if tool == "report_card":
             found.setdefault("kind", ["lost"])
-        several = [len(values) for name, values in found.items() if name in REPEATED.get(tool, ())]
+        several = {name: values for name, values in found.items() if name in REPEATED.get(tool, ())}
+        if tool in SUMS:  # two shops in two months are four sums
+            one = {name: values[0] for name, values in found.items()}
+            chosen = product(*several.values())
+            return [{"tool": tool, **one, **dict(zip(several, each, strict=True))} for each in chosen]
         return [
             {"tool": tool} | {name: values[min(number, len(values) - 1)] for name, values in found.items()}
-            for number in range(max(several, default=1))
+            for number in range(max(map(len, several.values()), default=1))
         ]
 
     def names(self, message: str) -> list[str]:
@@ -338,6 +346,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     """
     if R["how_much"].fullmatch(message):
         return "standing_orders" if earlier and routed("spending", earlier) == "standing_orders" else "spending"
+    if tool in LOOK_UPS and R["overdraft_fees"].search(message):
+        return "transactions"
     if tool in LOOK_UPS | {"account_details", "card_status", "set_limit"} and R["overdraft"].search(message):
         return "balance"
     if tool == "set_limit" and "overdraft" in message.lower():
@@ -379,10 +389,10 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "balance"
     if tool == "knowledge" or (tool == "standing_orders" and not R["past"].search(message)):
         return tool
-    earned = P["income"].search(message) and not CHOSEN["balance"].search(message)
+    earned = brings_in(message) and not CHOSEN["balance"].search(message)
     if tool == "balance" and not earned and not R["moved"].search(message):
         return tool
-    if R["bounded"].search(message):
+    if R["bounded"].search(message) or R["has_come"].search(message):
         return "transactions"  # a sum cannot leave out payments by their amount
     if P["less_refunds"].search(message):
         return "spending"  # a list does not take them off
@@ -394,12 +404,18 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     return "transactions" if lists else "spending"
 
 
-def _anchored(wanted: Sequence[str], spoken: Sequence[str]) -> Iterator[str]:
-    """Yield the periods; "the month before" and days without a month become those of the period that was named last."""
+def _anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[str]) -> Iterator[str]:
+    """Yield the periods; "the month before" and days without a month become those of the period that was named last.
+
+    Days without a year are of the year that the same message names.
+    """
+    years = [year[1] for one in context if (year := R["of_year"].fullmatch(one))]
     for words in wanted:
         before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
         month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
         if before and others:
             yield f"{before[1].split()[0]} before {others[-1]}"
+        elif years and R["of_month"].search(words) and not re.search(periods.YEAR, words):
+            yield f"{words} of {years[-1]}"
         else:
             yield f"{words} of {month[0]}" if month else words

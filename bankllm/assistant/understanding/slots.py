@@ -29,6 +29,8 @@ LONGEST = 11
 P = patterns("patterns")
 ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
+ROUTES = patterns("routes")
+PAYDAY = patterns("resolve")["since_payday"]
 _TOKEN = re.compile(r"[^\s|(\"'“‘<>≤≥][^\s|]*")
 _TRAILING = re.compile(r"(?:['’]s)?[.,;:?!)\"'”…]*$")
 _END = re.compile(r"[.?!](?=\s|$)")
@@ -48,8 +50,10 @@ _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: 
 class Slots:
     def __init__(self, message: str, ordinary: Mapping[str, int], today: date, names: Sequence[str] = ()) -> None:
         """`ordinary` has words that are no names, with their rank by frequency; `names` are the customer's own."""
-        self.message, self.rest = message, message
+        self.message, self.rest = message, P["have_just"].sub(lambda match: "|" * len(match[0]), message)
         self.ordinary, self.today, self.names = ordinary, today, names
+        self.context: list[str] = []
+        """Periods that the message names and does not ask about, as `periods` finds them."""
 
     def read(self, tool: str) -> dict[str, list[str]]:
         """Return the arguments that the message names; several values of one if it asks about several."""
@@ -72,7 +76,7 @@ class Slots:
             "maximum": lambda: self._take(self._bound("maximum")),
             "exact": lambda: self._take([match.span() for match in P["exact"].finditer(self.rest)][:1]),
             "amount": lambda: self._take(_final(self.message, self._amounts())),
-            "account": lambda: self._take(self._known("account")[: MAX_CALLS if tool == "balance" else 1]),
+            "account": lambda: self._take(self._accounts(tool)),
             "card": lambda: self._take(self._known("card")[:1]),
             "to": lambda: self._take(
                 self._known("own_account")[:1] or self._named("payee", 2) or self._after("payee_after")
@@ -86,10 +90,10 @@ class Slots:
             found["minimum"] = found["maximum"] = exact
         if tool == "spending":
             saves = P["put_away"].search(self.message) and found["account"]
-            inward = (P["income"].search(self.message) or saves) and not P["less_refunds"].search(self.message)
+            inward = (brings_in(self.message) or saves) and not P["less_refunds"].search(self.message)
             found["direction"] = ["in"] if inward else []
         if "merchant" in wanted:
-            categories = self.categories()
+            categories = self._parts(self.categories())
             certain = categories and not all(P["weak_category"].fullmatch(self.message, *span) for span in categories)
             names = self._named("merchant", 4 if certain else 2 if categories else 1)
             found["merchant"] = self._take(self._with_categories(names, categories))
@@ -113,6 +117,16 @@ class Slots:
 
     def periods(self) -> list[str]:
         return self._take(self._periods())
+
+    def _accounts(self, tool: str) -> list[Span]:
+        """Find accounts; the ones of a sum or list only where they stand beside each other."""
+        found = self._known("account")[:MAX_CALLS]
+        apart = (
+            number
+            for number, (one, other) in enumerate(pairwise(found), start=1)
+            if not P["accounts"].fullmatch(self.message[one[1] : other[0]])
+        )
+        return found if tool == "balance" else found[: next(apart, len(found))]
 
     def _unread_period(self) -> list[str]:
         """Find words that stand where a period stands and that no rule reads. The customer is asked what they mean."""
@@ -232,7 +246,9 @@ class Slots:
         spans = [span for span in spans if not any(start < span[1] and span[0] < end for start, end in named)]
         spans = sorted(spans + named)
         asked = [span for span in spans if (ends := _END.search(self.message, span[1])) and ends[0] == "?"]
-        return self._joined(_final(self.message, asked or spans))
+        found = self._joined(_final(self.message, asked or spans))
+        self.context = [self.message[slice(*span)] for span in spans if span not in found]
+        return [*found]
 
     def _joined(self, spans: list[Span]) -> list[Span]:
         """Keep the last of several periods, and those before it that belong to the same list or comparison."""
@@ -240,6 +256,8 @@ class Slots:
             if P["apposition"].fullmatch(self.message[one[1] : other[0]]):  # since payday, which was yesterday
                 spans = [*spans[: place + 1], *spans[place + 2 :]]
                 break
+        if len(spans) == 2 and self._restates(*spans):
+            spans = spans[1:]
         for place, since in enumerate(spans):
             if any(self._begins(day, since) for day in spans[place + 1 :]):
                 return spans[: place + 1]
@@ -251,6 +269,19 @@ class Slots:
             if not (P["joins"].fullmatch(between) or P["joins"].fullmatch(new)):
                 return spans[number:]
         return spans
+
+    def _restates(self, one: Span, other: Span) -> bool:
+        """Whether a period says more exactly when the one before it is: "last Christmas, December 2025"."""
+        if not P["restated"].fullmatch(self.message[one[1] : other[0]]):
+            return False
+        if ROUTES["of_year"].fullmatch(self.message[slice(*one)]):
+            return True
+        try:
+            first, days = (periods.period(self.message[slice(*span)], self.today) for span in (one, other))
+        except UsageError:
+            return False
+        begin = first and days and max(first.date_from or date.min, days.date_from or date.min)
+        return bool(first and days and begin and begin <= min(first.date_to, days.date_to))
 
     def _begins(self, day: Span, since: Span) -> bool:
         """Whether a day only says when the period before it begins: "since Easter", "the 5th of April"."""
@@ -351,10 +382,18 @@ class Slots:
         sure = [one for one in categories if _SURE_CATEGORY.fullmatch(self.message[slice(*one)])]
         own = [one for one in own if not any(self._is_part(one, of) for of in sure)]
         apart = [one for one in sure if not any(start < one[1] and one[0] < end for start, end in own)]
-        spans = sorted(own + apart)
-        between = (self.rest[end:start] for (_, end), (start, _) in pairwise(spans))
-        listed = own and all(map(self._is_own, own)) and all(map(P["listed"].fullmatch, between))
+        spans = self._parts(sorted(own + apart))
+        listed = own and all(map(self._is_own, own)) and all(map(self._listed, spans, spans[1:]))
         return spans[:MAX_CALLS] if listed else own
+
+    def _listed(self, one: Span, other: Span) -> bool:
+        return P["listed"].fullmatch(self.rest[one[1] : other[0]]) is not None
+
+    def _parts(self, spans: list[Span]) -> list[Span]:
+        """Leave out a general category before a list of its parts: "transport in October, gas and Uber"."""
+        general = len(spans) > 2 and P["general_category"].fullmatch(self.message[slice(*spans[0])])
+        parts = general and not self._listed(*spans[:2]) and all(map(self._listed, spans[1:], spans[2:]))
+        return spans[1:] if parts else spans
 
     def _is_part(self, own: Span, category: Span) -> bool:
         """Whether a part of a name is only a part of a category's: "the council" of "the council tax"."""
@@ -427,6 +466,11 @@ class Slots:
         text = asked[0] if len(asked) == 1 else self.message
         lead = P["lead"].match(text)
         return P["trail"].sub("", text[lead.end() if lead else 0 :]) or self.message
+
+
+def brings_in(message: str) -> re.Match[str] | None:
+    """Find words of money that came in, and not of the day since when: "since my wages came in"."""
+    return P["income"].search(PAYDAY.sub(" ", message))
 
 
 def _starts_amount(token: re.Match[str]) -> object:

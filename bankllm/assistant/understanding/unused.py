@@ -8,13 +8,16 @@ or if a call copied a word of more than three letters from it.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.periods import period
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, quoted
 from bankllm.assistant.understanding.sum_wishes import WISHES, wish
+from bankllm.errors import UsageError
 
 FIGURES = frozenset(("balance", "spending", "transactions"))
 """Tools whose figures an unused restriction changes."""
@@ -30,19 +33,21 @@ _CATEGORY = re.compile("|".join(rf"\b(?:{name}|{words})\b" for name, words in WO
 
 
 def without_unused(
-    message: str, calls: Sequence[Call], ready: Sequence[ReadyCall | Question], customer: CustomerView
+    message: str, calls: Sequence[Call], ready: Sequence[ReadyCall | Question], customer: CustomerView, today: date
 ) -> list[ReadyCall | Question]:
     """Return what is ready; a question in place of all figures if `calls` did not use a restriction of the message."""
     figures = [one for one in ready if isinstance(one, ReadyCall) and one.tool in FIGURES and not one.unread]
     dated = any(one.tool == "standing_orders" for one in ready) and all(one.tool == "balance" for one in figures)
-    words = next(_unused(message, calls, figures, customer), "") if figures and not dated else ""
+    words = next(_unused(message, calls, figures, customer, today), "") if figures and not dated else ""
     if not words:
         return list(ready)
     asked = replace(figures[0], unread=(REPLY.format(quoted(words.strip())),))
     return [asked if one is figures[0] else one for one in ready if one not in figures[1:]]
 
 
-def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], customer: CustomerView) -> Iterator[str]:
+def _unused(
+    message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], customer: CustomerView, today: date
+) -> Iterator[str]:
     used = _tokens(" ".join(words for call in calls for name, words in call.items() if name != "tool"))
     if any(call.keys() & WISHES for call in calls):
         used |= _tokens(message) - _tokens(wish(message).plain)
@@ -61,11 +66,12 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
         restricting = [match for name in ("count", "days", "bound") for match in P[name].finditer(sentence)]
         for match in restricting:
             bound = match.re is P["bound"] and not lists  # "have I spent over £200" asks for the sum
-            if not (bound or _tokens(match["value"]) <= used or _corrected(sentence, match)):
+            known = bound or _tokens(match["value"]) <= used or _corrected(sentence, match)
+            if not (known or (match.re is P["days"] and _is_around(match, figures, today))):
                 yield match[0]
         left_out = all(one.tool == "balance" and "account_id" in one.arguments for one in figures)  # the other accounts
         if not (left_out or given & {"without", "minimum_minor", "maximum_minor"}):
-            yield from (match[0] for match in P["without"].finditer(sentence))
+            yield from (match[0] for match in P["without"].finditer(sentence) if not _tokens(match[0]) <= used)
             for match in P["not"].finditer(sentence):
                 two = match["value"] + (match["next"] or "")
                 found = set(fitting(two, own, partial=False, typos=False) or fitting(match["value"], own, typos=False))
@@ -79,7 +85,9 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
             listed = P["before_listed"].search(before) or P["after_listed"].match(after)
             if merchants and P["at_shop"].match(after):
                 continue  # "the coffee at Florian" says what one pays there for
-            if listed and not _is_used(match[0], used) and not _corrected(sentence, match):
+            of_name = _WORD.match(after.strip().lower())
+            is_part = of_name and any(of_name[0] in plain(name).split() for name in merchants)  # the supermarket Tesco
+            if listed and not is_part and not _is_used(match[0], used) and not _corrected(sentence, match):
                 yield match[0]
     if not merchants and (who := P["who"].search(message)):
         yield who[0]
@@ -89,6 +97,26 @@ def _unused(message: str, calls: Sequence[Call], figures: Sequence[ReadyCall], c
         is_said = f" {plain(name)} " in text and f" not {plain(name)} " not in text
         if is_said and name not in meant and not _tokens(plain(name)) <= used:
             yield name
+
+
+def _is_around(match: re.Match[str], figures: Sequence[ReadyCall], today: date) -> bool:
+    """Whether the days of all figures are a part of a period, which a story names: "last year … in December 2025".
+
+    A holiday may also be one of the days, or come after them: "the run-up to Thanksgiving, 9 to 25 November".
+    """
+    days = [(one.arguments.get("date_from", ""), one.arguments.get("date_to", "")) for one in figures]
+    try:
+        named = period(match["value"], today)
+    except UsageError:
+        return False
+    if not named or not named.date_from or not all(first and last for first, last in days):
+        return False
+    begin, end = named.date_from.isoformat(), named.date_to.isoformat()
+    if P["wide"].fullmatch(match["value"]):
+        return all(begin <= first and last <= end for first, last in days)
+    holiday = P["holiday"].fullmatch(match["value"])
+    ahead = P["run_up"].search(match.string[: match.start()])
+    return bool(holiday and (ahead or any(first <= begin <= last for first, last in days)))
 
 
 def _corrected(sentence: str, match: re.Match[str]) -> bool:
