@@ -115,3 +115,18 @@ def test_every_value_is_a_piece_of_the_message() -> None:
             composed = re.compile(" before | of ")  # "month before last month", "the 16th of September"
             calls = [one for one in calls if not composed.search(one.get("period", ""))]
             assert parse_calls(json.dumps(calls[:5]), example.messages).dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "periods", "context"),
+    [
+        ("at Next last christmas: between 1 December and Boxing Day", ["between 1 December and Boxing Day"], 1),
+        ("in 2025, from 1 to 5 June, at Tesco", ["from 1 to 5 June"], 1),
+        ("at Tesco in May, June", ["May", "June"], 0),
+        ("I'm after coming back in October, what did I spend", ["October"], 0),
+    ],
+)
+def test_a_period_that_another_one_makes_precise_is_context(message: str, periods: list[str], context: int) -> None:
+    slots = Slots(message, ORDINARY, TODAY)
+    assert [one.removeprefix("in ") for one in slots.periods()] == periods
+    assert len(slots.context) == context
