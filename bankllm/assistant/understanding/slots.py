@@ -281,7 +281,7 @@ class Slots:
         except UsageError:
             return False
         begin = first and days and max(first.date_from or date.min, days.date_from or date.min)
-        return bool(first and days and begin and begin <= min(first.date_to, days.date_to))
+        return bool(first and days and first != days and begin and begin <= min(first.date_to, days.date_to))
 
     def _begins(self, day: Span, since: Span) -> bool:
         """Whether a day only says when the period before it begins: "since Easter", "the 5th of April"."""
