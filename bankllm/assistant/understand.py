@@ -35,6 +35,7 @@ from bankllm.assistant.restated import refuses
 from bankllm.assistant.shown import compared, of_shown
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import asks_for_another, beyond, still_refused
+from bankllm.assistant.understanding.certain import certain
 from bankllm.assistant.understanding.completion import COMPLETED, SUBJECTS, only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
 from bankllm.assistant.understanding.problems import evident, names_nothing, names_shop, on_topic, told
@@ -227,6 +228,8 @@ class Understanding:
             asked_now = self._messages(pending)[-1]
             if not (withdrawn or question) and (due := of_due(asked_now, turns, view(), day, rules.names)):
                 return [*due]
+            if not (withdrawn or question) and (told_surely := certain(asked_now, rules, day)):
+                return told_surely
             if not turns and P["vague"].fullmatch(pending.message):
                 return []
             if turns and (refused := still_refused(pending.message, turns[0].assistant_response)):

@@ -1,0 +1,73 @@
+"""Answer messages whose words say surely what is meant, where a head and a language model read something else.
+
+These are money from a person who is no counterparty, a payment taken twice, an amount to split, a change of a standing
+order or direct debit, and what the assistant neither sees nor does.
+"""
+
+import re
+from datetime import date
+
+from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
+from bankllm.assistant.understanding.resolve import resolve
+from bankllm.assistant.understanding.rules import R, Rules
+
+P = patterns("certain")
+REFUSED = patterns("refused")
+REPLIES: dict[str, str] = WORDS["refused_replies"]
+ARTICLES = patterns("certain_articles")
+"""Article → words that surely ask for it."""
+NAME = re.compile(WORDS["certain_names"]["name"])
+Items = list[ReadyCall | Question | Facts]
+
+
+def certain(message: str, rules: Rules, today: date) -> Items:
+    """Return what answers the message; empty if its words do not surely say what is meant."""
+    if (refused := next((name for name in REFUSED if REFUSED[name].search(message)), "")) and not _asks_how(message):
+        return [Facts(REPLIES[refused]), *_article(message)]
+    if P["splits"].search(message) and not _asks_how(message):
+        return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
+    if P["taken_twice"].search(message):
+        calls = [call for call in rules.read("transactions", [message]) if "merchant" in call and "period" in call]
+        kind = "direct_debit_indemnity" if P["direct_debit"].search(message) else "transaction_charged_twice"
+        return [*resolve(calls, rules.customer, today), ReadyCall("knowledge", {"article": kind})] if calls else []
+    if found := _article(message):
+        pays = [call for call in rules.read("transfer", [message]) if call.keys() >= {"to", "amount"}]
+        pays = pays if P["pays_instead"].search(message) else []
+        return [*found, *resolve(pays, rules.customer, today, message)]
+    return _received(message, rules, today)
+
+
+def _article(message: str) -> Items:
+    found = next((name for name in ARTICLES if ARTICLES[name].search(message)), "")
+    return [ReadyCall("knowledge", {"article": found})] if found else []
+
+
+def _asks_how(message: str) -> bool:
+    return bool(P["asks_how"].match(message))
+
+
+def _received(message: str, rules: Rules, today: date) -> Items:
+    """Say that no payment came from a person whom the customer's records do not know, and list those of the days."""
+    if not (P["came"].search(message) and P["asks_if_came"].search(message)) or R["how_to"].search(message):
+        return []
+    relative, named = P["relative"].search(message), NAME.search(message)
+    name = next(filter(None, named.groups()), "") if named else ""
+    if relative and (after := relative["name"]) and (after[0].isupper() or after.lower() not in rules.head.ordinary):
+        name = after
+    elif name.split()[:1] and name.split()[0].lower() in rules.head.ordinary:
+        name = ""
+    who = name or (relative["who"] if relative else "")
+    if not who or fitting(who, rules.customer.names) or (not name and rules.names(message)):
+        return []
+    if name:
+        return [Facts(REPLIES["no_payment_from"].format(quoted(name)))]
+    text = Facts(REPLIES["who_is_it"].format(quoted(f"my {who}")))
+    days = rules.read("transactions", [message])[0].get("period", "")
+    try:
+        values = period(days, rules.customer, today) if days else {}
+    except (Ask, Unread):
+        values = {}
+    return [text, ReadyCall("transactions", {"direction": "in", **values})] if values else [text]
