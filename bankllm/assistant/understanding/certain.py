@@ -5,44 +5,61 @@ order or direct debit, and what the assistant neither sees nor does.
 """
 
 import re
-from datetime import date
+from datetime import date, timedelta
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
 from bankllm.assistant.understanding.resolve import resolve
-from bankllm.assistant.understanding.rules import R, Rules
+from bankllm.assistant.understanding.rules import CHOSEN, R, Rules, clauses
 
 P = patterns("certain")
 REFUSED = patterns("refused")
 REPLIES: dict[str, str] = WORDS["refused_replies"]
 ARTICLES = patterns("certain_articles")
 """Article → words that surely ask for it."""
+LATE = "balance_not_updated_after_bank_transfer"
+WEEK = timedelta(days=7)
+"""Longest period of which all payments in are listed, among which somebody's may be."""
+FEES = {"spending": "fees_taken", "transactions": "fee_of_day"}
 NAME = re.compile(WORDS["certain_names"]["name"])
 Items = list[ReadyCall | Question | Facts]
 
 
 def certain(message: str, rules: Rules, today: date) -> Items:
     """Return what answers the message; empty if its words do not surely say what is meant."""
+    if CHOSEN["human_agent"].search(message):
+        return []
     if (refused := next((name for name in REFUSED if REFUSED[name].search(message)), "")) and not _asks_how(message):
         return [Facts(REPLIES[refused]), *_article(message)]
     if P["splits"].search(message) and not _asks_how(message):
         return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
+    if fees := next((tool for tool, words in FEES.items() if P[words].search(message)), ""):
+        days = rules.read(fees, [message])[0].get("period", "")
+        if days and not P["several"].search(message) and set(rules.names(message)) <= {*P["fee"].findall(message)}:
+            return [*resolve([{"tool": fees, "category": "fees", "period": days}], rules.customer, today)]
     if P["taken_twice"].search(message):
         calls = [call for call in rules.read("transactions", [message]) if "merchant" in call and "period" in call]
         kind = "direct_debit_indemnity" if P["direct_debit"].search(message) else "transaction_charged_twice"
         return [*resolve(calls, rules.customer, today), ReadyCall("knowledge", {"article": kind})] if calls else []
     if found := _article(message):
-        pays = [call for call in rules.read("transfer", [message]) if call.keys() >= {"to", "amount"}]
-        pays = pays if P["pays_instead"].search(message) else []
-        return [*found, *resolve(pays, rules.customer, today, message)]
+        return [*found, *_paid_instead(message, rules, today)]
     return _received(message, rules, today)
 
 
 def _article(message: str) -> Items:
     found = next((name for name in ARTICLES if ARTICLES[name].search(message)), "")
     return [ReadyCall("knowledge", {"article": found})] if found else []
+
+
+def _paid_instead(message: str, rules: Rules, today: date) -> Items:
+    """Return the one payment that a message orders beside the change: "stop the standing order to Anna, pay her 60"."""
+    clause = next((one for one in clauses(message) if P["pays_instead"].search(one) and not _article(one)), "")
+    call = rules.read("transfer", [clause])[0] if clause else {}
+    if "to" not in call and P["him"].search(clause):
+        call = {**call, "to": rules.read("transfer", [message])[0].get("to", "")}
+    return [*resolve([call], rules.customer, today, clause)] if call.get("to") and "amount" in call else []
 
 
 def _asks_how(message: str) -> bool:
@@ -59,15 +76,23 @@ def _received(message: str, rules: Rules, today: date) -> Items:
         name = after
     elif name.split()[:1] and name.split()[0].lower() in rules.head.ordinary:
         name = ""
-    who = name or (relative["who"] if relative else "")
-    if not who or fitting(who, rules.customer.names) or (not name and rules.names(message)):
+    who = name or (relative["who"] if relative and P["relative_sent"].search(message) else "")
+    own = [words for words in rules.names(message) if fitting(words, rules.customer.names)]
+    words = rules.read("transactions", [message])[0].get("period", "")
+    if len(own) == 1 and P["he_sent"].search(message) and words:
+        if not fitting(own[0], rules.customer.merchants):
+            return [Facts(REPLIES["no_payment_from"].format(quoted(own[0])))]
+        call = {"tool": "spending", "merchant": own[0], "direction": "in", "period": words}
+        return [*resolve([call], rules.customer, today)]
+    if not who or own or fitting(who, rules.customer.names):
         return []
+    late: Items = [ReadyCall("knowledge", {"article": LATE})] if P["not_there"].search(message) else []
     if name:
-        return [Facts(REPLIES["no_payment_from"].format(quoted(name)))]
-    text = Facts(REPLIES["who_is_it"].format(quoted(f"my {who}")))
-    days = rules.read("transactions", [message])[0].get("period", "")
+        return [Facts(REPLIES["no_payment_from"].format(quoted(name))), *late]
     try:
-        values = period(days, rules.customer, today) if days else {}
+        days = period(words, rules.customer, today) if words else {}
     except (Ask, Unread):
-        values = {}
-    return [text, ReadyCall("transactions", {"direction": "in", **values})] if values else [text]
+        days = {}
+    short = "date_from" in days and date.fromisoformat(days["date_to"]) - date.fromisoformat(days["date_from"]) <= WEEK
+    listed = [ReadyCall("transactions", {"direction": "in", **days})] if short else []
+    return [Facts(REPLIES["who_is_it"].format(quoted(f"my {who}"))), *listed, *late]

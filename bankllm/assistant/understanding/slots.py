@@ -27,6 +27,7 @@ SHORT = 7
 LONGEST = 11
 """Words of the longest period or amount that is read."""
 P = patterns("patterns")
+ASKED_TOO = re.compile(WORDS["certain_names"]["asked_too"])
 ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
 ROUTES = patterns("routes")
@@ -310,7 +311,9 @@ class Slots:
     def _named(self, kind: str, least: int) -> list[Span]:
         """Find merchants or payees: a name of the customer's own, or words that are likely names."""
         if own := self.own_names(kind):
-            return self._with_listed(own)[:MAX_CALLS]
+            more = [found.span("name") for found in ASKED_TOO.finditer(self.rest)] if kind == "merchant" else []
+            more = [(start, end) for start, end in more if not any(start < last and first < end for first, last in own)]
+            return self._with_listed(sorted(own + more))[:MAX_CALLS]
         kinds = _WORD.sub(self._kind, self.rest)
         spans: list[Span] = []
         scores: list[int] = []
