@@ -45,6 +45,14 @@ def test_questions_find_their_article_or_are_refused(embedder: Embedder, caplog:
         ("Do you do mortgages for people who are self employed", {"mortgage_self_employed"}),
         ("delete the payee i never use", {"payee_delete"}),
         ("can you overpay a loan without a penalty", {"clear_loan_early_repayment"}),
+        ("how come my balance and what I can spend are not the same", {"available_balance"}),
+        ("forgot my purse, can I take money out at the branch with just my ID", {"cash_without_card"}),
+        ("what does unarranged mean", {"overdraft_arranged_or_unarranged"}),
+        ("shop refunded me to a card i no longer have", {"refund_old_card"}),
+        ("app says limit reached try later, how much later", {"limit_reset"}),
+        ("cheque payable to my old surname, what now", {"cheque_name"}),
+        ("on holiday in Turkey, card declined three times today at the hotel", {"card_refused_abroad"}),
+        ("is eleven on Thursday free to talk about a business loan in the branch", {"appointment_booking"}),
     ],
 )
 def test_common_questions_find_their_article(

@@ -141,6 +141,8 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         gives_way = found.article.startswith(GIVES_WAY.get(item.tool, "\0"))
         if _is_bare_transfer(item) and WORDS["asks_bank"].match(message):
             return [knowledge]
+        if certain and _lacks_payee(item) and not WORDS["transfers"].search(message):
+            return [knowledge]
         enough = certain or words or (isinstance(item, Question) and item.slot == "kind")
         return [knowledge] if enough and (gives_way or not asked) and _is_guess(item, found) else list(items)
     enough = certain or bool(wrong and item.tool == "transactions")
@@ -187,6 +189,10 @@ def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
 
 def _is_bare_transfer(item: ReadyCall | Question) -> bool:
     return isinstance(item, Question) and item.tool == "transfer" and not item.call.keys() & {"amount", "to"}
+
+
+def _lacks_payee(item: ReadyCall | Question) -> bool:
+    return isinstance(item, Question) and item.tool == "transfer" and "to" not in item.call
 
 
 def _names(item: ReadyCall | Question) -> bool:
