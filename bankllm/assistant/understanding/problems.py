@@ -93,6 +93,8 @@ def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) ->
         return [article, *items] if topic in FIRST and FIRST[topic].search(message) else list(items)
     rows_only = topic.startswith(ROWS_ONLY) and any(_is_beside(item, topic) for item in kept)
     shown = (kept and WORDS["shows"].match(message)) or (not tells and any(_names(item) for item in kept))
+    if not tells and len({item.tool for item in items}) > 1:  # "my balance and last 2 transactions"
+        shown = True
     if (shown and not any(map(_is_unread, items))) or (rows_only and not WORDS["wrong"].search(message)):
         return list(items)
     return [*map(_few, kept), article]
