@@ -12,7 +12,8 @@ from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
 from bankllm.assistant.understanding.resolve import resolve
-from bankllm.assistant.understanding.rules import CHOSEN, R, Rules, clauses
+from bankllm.assistant.understanding.rules import CHOSEN, Rules
+from bankllm.assistant.understanding.slots import ROUTES
 
 P = patterns("certain")
 REFUSED = patterns("refused")
@@ -44,7 +45,7 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         kind = "direct_debit_indemnity" if P["direct_debit"].search(message) else "transaction_charged_twice"
         return [*resolve(calls, rules.customer, today), ReadyCall("knowledge", {"article": kind})] if calls else []
     if found := _article(message):
-        return [*found, *_paid_instead(message, rules, today)]
+        return found
     return _received(message, rules, today)
 
 
@@ -53,22 +54,13 @@ def _article(message: str) -> Items:
     return [ReadyCall("knowledge", {"article": found})] if found else []
 
 
-def _paid_instead(message: str, rules: Rules, today: date) -> Items:
-    """Return the one payment that a message orders beside the change: "stop the standing order to Anna, pay her 60"."""
-    clause = next((one for one in clauses(message) if P["pays_instead"].search(one) and not _article(one)), "")
-    call = rules.read("transfer", [clause])[0] if clause else {}
-    if "to" not in call and P["him"].search(clause):
-        call = {**call, "to": rules.read("transfer", [message])[0].get("to", "")}
-    return [*resolve([call], rules.customer, today, clause)] if call.get("to") and "amount" in call else []
-
-
 def _asks_how(message: str) -> bool:
     return bool(P["asks_how"].match(message))
 
 
 def _received(message: str, rules: Rules, today: date) -> Items:
     """Say that no payment came from a person whom the customer's records do not know, and list those of the days."""
-    if not (P["came"].search(message) and P["asks_if_came"].search(message)) or R["how_to"].search(message):
+    if not (P["came"].search(message) and P["asks_if_came"].search(message)) or ROUTES["how_to"].search(message):
         return []
     relative, named = P["relative"].search(message), NAME.search(message)
     name = next(filter(None, named.groups()), "") if named else ""

@@ -29,8 +29,6 @@ LOOK_UPS = frozenset(
 )
 UNNAMED = frozenset(("direction", "limit", "order", "reason"))
 """Arguments of a look-up that name nothing of the customer's."""
-UNNARROWED = frozenset(("category", "direction", "order"))
-"""Arguments with which a list still has very many payments."""
 PAYMENTS = frozenset(("balance", "spending", "transactions"))
 """Look-ups that the head also takes questions about the bank for."""
 BESIDE = {
@@ -97,13 +95,7 @@ def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) ->
         shown = True
     if (shown and not any(map(_is_unread, items))) or (rows_only and not WORDS["wrong"].search(message)):
         return list(items)
-    return [*map(_few, kept), article]
-
-
-def _few(item: ReadyCall | Question) -> ReadyCall | Question:
-    """Return a list of which no days, amount or merchant is named with a limit: it only stands beside an article."""
-    whole = isinstance(item, ReadyCall) and item.tool == "transactions" and not item.arguments.keys() - UNNARROWED
-    return ReadyCall(item.tool, {"limit": 3, **item.arguments}) if whole and isinstance(item, ReadyCall) else item
+    return [*kept, article]
 
 
 def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
