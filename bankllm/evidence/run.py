@@ -51,6 +51,7 @@ class Run:
     def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Writes the file `raw_path(name)`. Raises `RunError` if there are no rows."""
         write_rows(self.raw_path(name), rows)
+        self.raw_path(name).with_suffix("").unlink(missing_ok=True)  # as earlier versions wrote it
 
     def raw_path(self, name: str) -> Path:
         return self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv.gz"
