@@ -1,4 +1,7 @@
-"""An order to end a direct debit, standing order or subscription: "get rid of that direct debit for me"."""
+"""An order to end a direct debit, standing order or subscription: "get rid of that direct debit for me".
+
+It becomes a call of `cancel_transfer` with `order_id`, an argument that no language model and no MCP client can give.
+"""
 
 from collections.abc import Sequence
 

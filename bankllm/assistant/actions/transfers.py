@@ -2,7 +2,7 @@
 
 A transfer goes to a saved payee or to another account of the customer: a message's account numbers are masked before
 anything reads it. A transfer for a later day is written to the table `scheduled`, and can be cancelled until it is due.
-`ActionDesk.book_due` books it then.
+`ActionDesk.book_due` books it then. `cancel_transfer` also ends a direct debit, standing order or subscription.
 """
 
 import re

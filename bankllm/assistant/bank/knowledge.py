@@ -1,4 +1,4 @@
-"""The knowledge articles: short answers that need no data from the ledger, one per intent of Banking77 and 215 more."""
+"""The knowledge articles: short answers that need no data from the ledger, one per intent of Banking77 and 225 more."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Article:
     asked: tuple[str, ...] = ()
     """Ways in which customers ask for it, as texts for a search. No article answers those of `out_of_scope`."""
     plain: tuple[str, ...] = ()
-    """The shortest ways of asking."""
+    """Further ways of asking, which do not count in the mean vector of the article."""
 
 
 class Found(NamedTuple):

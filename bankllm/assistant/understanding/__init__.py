@@ -1,7 +1,8 @@
 """What a message asks for, without a language model: tools by a small head on the encoder, arguments by rules.
 
 In: up to three messages of a customer. Out: tool calls with copied words, as a language model proposes them
-(`rules`). `periods` and `amounts` turn the copied words of either into dates and money.
+(`rules`), or at once what words of a sure meaning ask for (`certain`). `resolve` turns the copied words of either into
+values of the customer's own data, with `periods` for days and `amounts` for money.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Answer messages whose words say surely what is meant, where a head and a language model read something else.
 
-These are money from a person who is no counterparty, a payment taken twice, an amount to split, a change of a standing
-order or direct debit, and what the assistant neither sees nor does.
+These are money from a person, fees of a period, a payment taken twice, an amount to split, a change of a standing order
+or direct debit, and what the assistant neither sees nor does.
 """
 
 import re
