@@ -8,6 +8,8 @@ from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.facts import Facts
 from bankllm.assistant.restated import decision
 from bankllm.assistant.turn import PendingChat
+from bankllm.assistant.understanding.orders import named_payees
+from bankllm.assistant.understanding.readers import CustomerView, by_label
 from bankllm.assistant.waiting import asks_if_done
 
 CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
@@ -47,14 +49,28 @@ class ConversationOrders:
         if pending.rights != "confirm":
             return Facts(CONFIRM_ELSEWHERE)
         self._views.forget(pending.customer_id)
-        return answered(self._desk, pending.customer_id, pending.conversation_id, said)
+        return answered(self._desk, pending.customer_id, pending.conversation_id, said, waiting)
+
+    def agrees(self, pending: PendingChat) -> bool:
+        """Whether the message is a yes to what waits."""
+        waiting, said = self._decision(pending)
+        return waiting is not None and says_yes_to(waiting.tool, said)
 
     def _decision(self, pending: PendingChat) -> tuple[Proposal | None, str]:
         """Return what waits for a yes, and the message without what only restates it."""
         waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
         if self._desk is None or waiting is None:
             return None, pending.message
-        return waiting, decision(pending.message, waiting, self._desk.settings.present_day)
+        said = decision(pending.message, waiting, self._desk.settings.present_day)
+        same = said == pending.message or self._names_only(pending, waiting.arguments.get("payee_id"))
+        return waiting, said if same else pending.message
+
+    def _names_only(self, pending: PendingChat, payee_id: str | None) -> bool:
+        """Whether each payee whom the message names may be this one: "Mum" is not "Oliver's Mum" where both are."""
+        view = self._views.of(pending.customer_id) if payee_id else CustomerView()
+        payees = by_label(view.payees)
+        named = named_payees(pending.message, view)
+        return all(payee_id in {payees[label].payee_id for label in labels} for _, _, labels in named)
 
     def done(self, pending: PendingChat) -> str:
         """Return what became of the conversation's last action, if the message asks whether it is done."""

@@ -46,6 +46,6 @@ def _spoken_of(turn: Message, orders: Sequence[StandingOrder]) -> list[StandingO
 
 def _names(message: str, order: StandingOrder) -> bool:
     """Whether a message has the name of the payment, or its first word."""
-    text, name = f" {plain(message)} ", plain(order.name)
+    text, name = f" {plain(P['kind_words'].sub(' ', message))} ", plain(order.name)
     first = name.split()[0] if name else ""
     return bool(name) and (f" {name} " in text or (len(first) > 2 and f" {first} " in text))

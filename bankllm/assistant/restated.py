@@ -26,6 +26,9 @@ _ENDING = r"(?: ending(?: in| with)?)? ?"
 
 def decision(message: str, waited: Proposal, today: date) -> str:
     """Return the message, or what is left of it without the restated action if only that is a yes or a no."""
+    later = waited.arguments.get("date", "") > today.isoformat()
+    if later and P["at_once"].search(message) and not is_no(message):
+        return f"{message}?"  # "yes, now" is no yes to a later day
     if says_yes_to(waited.tool, message) or is_no(message):
         return message
     if refuses(message):
@@ -33,7 +36,8 @@ def decision(message: str, waited: Proposal, today: date) -> str:
     if len(message) > LONGEST or "?" in message:
         return message
     rest = without_restated(message, waited, today)
-    return rest if says_yes_to(waited.tool, rest) or is_no(rest) else message
+    no = is_no(rest) and not P["stops"].search(rest)  # "cancel the card" is no "cancel it"
+    return rest if says_yes_to(waited.tool, rest) or no else message
 
 
 def refuses(message: str) -> bool:
@@ -45,9 +49,9 @@ def refuses(message: str) -> bool:
 
 def without_restated(message: str, waited: Proposal, today: date) -> str:
     text = unicodedata.normalize("NFKC", message).casefold().replace("’", "'")
-    due = date.fromisoformat(waited.arguments.get("date") or today.isoformat())
     money = waited.arguments.get("amount_minor"), waited.arguments.get("currency")
-    text = _left_out(P["day"], text, lambda words: _read_day(words, today) == due)
+    if due := waited.arguments.get("date"):
+        text = _left_out(P["day"], text, lambda words: _read_day(words, today) == date.fromisoformat(due))
     if waited.tool in ("transfer", "set_limit"):
         text = _left_out(P["amount"], text, lambda words: _is_money(words, money))
     for pattern in _names(waited):
@@ -84,19 +88,22 @@ def _names(waited: Proposal) -> Iterator[str]:
     for side, before in sides.items():
         if found := re.search(rf"\b{side} (your )?([^\n]+?) ending (\w+)", waited.text):
             own, name, last4 = found.groups()
-            forms = "|".join(_forms(name, last4, account=bool(own)))
-            yield rf"{before}(?:{forms})" if own else rf"(?:(?:to|for) )?(?:my )?(?:{forms})"
+            if forms := "|".join(_forms(name, last4, account=bool(own))):
+                yield rf"{before}(?:{forms})" if own else rf"(?:(?:to|for) )?(?:my )?(?:{forms})"
     if waited.arguments.get("card_id") and (found := re.search(r"your ([^\n]+?) ending (\d{4})", waited.text)):
         first, *more = map(re.escape, plain(found[1]).split())
         named = rf"{first}(?: (?:{'|'.join(more)}))*" if more else first
         yield rf"(?:{P['own'].pattern} )?(?:{named}|card|one)(?: card| one)?(?:{_ENDING}{found[2]})?|{found[2]}"
     if waited.tool == "cancel_transfer" and (found := re.search(r"\bto ([^\n]+?)(?: on \d|, |$)", waited.text)):
-        yield rf"(?:(?:to|for|with) )?(?:the )?(?:{'|'.join(_forms(found[1], '', account=False))})(?: one)?"
+        if forms := "|".join(_forms(found[1], "", account=False)):
+            yield rf"(?:(?:to|for|with) )?(?:the )?(?:{forms})(?: one)?"
 
 
 def _forms(name: str, last4: str, *, account: bool) -> Iterator[str]:
     """Yield how a customer names a payee or an account: whole, or by its first or last word; longest first."""
     words = plain(name).split()
+    if not words or (not account and P["no_name"].search(" ".join(words))):
+        return  # a payee called "Today": the word may mean the day
     whole = re.escape(name.casefold().replace("’", "'"))
     ending = rf"(?:{_ENDING}{re.escape(last4.casefold())})?" if last4 else ""
     yield rf"{whole}{ending}"

@@ -181,7 +181,7 @@ class Understanding:
         day, asked = self._settings.present_day, pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
         if question and question.slot == NEXT:
-            decided = self._orders.decided(pending) if is_yes(pending.message) else None
+            decided = self._orders.decided(pending) if self._orders.agrees(pending) else None
             if decided:
                 return [decided, ReadyCall(question.tool, question.call)]
             question = None

@@ -4,6 +4,7 @@ The question is about the kind of action (how long it takes, what it costs), or 
 payee. The action is proposed again after the answer.
 """
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -12,6 +13,7 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.orders import declines
 from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
 
 P = patterns("while_waiting")
@@ -44,18 +46,18 @@ def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerVi
 
     None if the message is a question, or changes nothing that can be read.
     """
-    if waited.tool != "transfer" or "?" in message or P["another_order"].search(message):
+    if waited.tool != "transfer" or "?" in message or P["another_order"].search(message) or declines(message):
         return None
     changed: dict[str, Any] = {}
-    if said := P["amount"].search(message):
+    if (said := P["amount"].search(message)) and not _is_negated(said):
         try:
             changed |= amount(said["value"], "amount_minor", view())
         except Ask:
             return None
-    sources = [match["value"] for match in P["source"].finditer(message)]
+    sources = [match["value"] for match in P["source"].finditer(message) if not _is_negated(match)]
     if sources and len(found := accounts_named(sources[-1], view().accounts)) == 1:
         changed["from_account_id"] = found[0].account_id
-    if (later := P["day"].search(message)) and not P["event"].search(message):
+    if (later := P["day"].search(message)) and not P["event"].search(message) and not _is_negated(later):
         try:
             changed |= day(later["value"] or later["again"], today, future=True)
         except Ask:
@@ -64,3 +66,8 @@ def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerVi
         return None
     kept = {name: value for name, value in waited.arguments.items() if name != "currency" or "currency" not in changed}
     return ReadyCall("transfer", {**kept, **changed}) if changed else None
+
+
+def _is_negated(match: re.Match[str]) -> bool:
+    """Whether a detail is one that the customer does not want: "not from my savings"."""
+    return bool(P["negates"].search(match.string[: match.start()]))

@@ -26,6 +26,18 @@ CARD = (
 )
 CANCEL = ("cancel_transfer", {"scheduled_id": "S"}, "Cancel the transfer of £80.00 to Aoife O'Brien on 3 December 2026")
 
+REPORT = ("report_card", {"card_id": "C"}, "Report your Visa Debit ending 4973 as stolen. Nobody can pay with it")
+FIVES = (
+    "transfer",
+    {"amount_minor": 2000, "currency": "GBP", "payee_id": "F", "date": "2026-11-29"},
+    "Transfer £20.00 from your Current account ending 1201 to Five-a-side ending 1234 today, 29 November 2026",
+)
+HEART = (
+    ZOFIA[0],
+    ZOFIA[1],
+    "Transfer £9.00 from your Current account ending 0201 to ❤ ending 1111 today, 29 November 2026",
+)
+
 
 def decide(message: str, what: tuple[str, dict[str, object], str]) -> bool | None:
     tool, arguments, text = what
@@ -67,6 +79,21 @@ def test_a_yes_that_names_only_what_is_proposed(message: str, what: tuple[str, d
         *(("yes forget the payment", ZOFIA), ("yes, don't send it", ZOFIA), ("yes give it a miss", ZOFIA)),
         *(("yes move it from savings to current", SAVE), ("yes thursday", SAVE), ("yes today", SAVE)),
         *(("yes, the visa debit", CARD), ("yes the 7954", CARD), ("yes report it", CARD)),
+        *(
+            ("just send it", CANCEL),
+            ("carry on", CANCEL),
+            ("yes send it", CANCEL),
+            ("yes stop it just for now", CANCEL),
+        ),
+        *(
+            ("yes, just for today", CARD),
+            ("cancel the card", REPORT),
+            ("yes, just five", FIVES),
+            ("yes 120 grand", ZOFIA),
+        ),
+        *(("send it to me", ZOFIA), ("yes do it now", SAVE), ("yeah right", ZOFIA), ("aye right pal", ZOFIA)),
+        *(("yes is that right", ZOFIA), ("please confirm that is right for me", ZOFIA), ("yes 120 %", ZOFIA)),
+        *(("yes give over", ZOFIA), ("no, make it 20", HEART), ("yes, to today", HEART)),
         *(("yes 81 to Aoife", CANCEL), ("yes cancel both", CANCEL), ("yes what about the other one", CANCEL)),
     ],
 )

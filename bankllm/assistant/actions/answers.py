@@ -33,9 +33,11 @@ def proposed(
     return _facts(proposal, f"{proposal.text}. {ASK}"), proposal
 
 
-def answered(desk: ActionDesk, customer_id: str, conversation_id: str, message: str) -> Facts | None:
-    """What a yes or a no does; None for any other message, which confirms and cancels nothing."""
-    last = desk.latest(customer_id, conversation_id)
+def answered(
+    desk: ActionDesk, customer_id: str, conversation_id: str, message: str, waited: Proposal | None = None
+) -> Facts | None:
+    """What a yes or a no to `waited`, or to the last proposal, does; None for any other message, which does nothing."""
+    last = waited or desk.latest(customer_id, conversation_id)
     yes = says_yes_to(last.tool if last and last.state == "proposed" else "", message)
     if not (yes or is_no(message)):
         return None
@@ -47,7 +49,7 @@ def answered(desk: ActionDesk, customer_id: str, conversation_id: str, message: 
         return _facts(last, str(error))
     if last.state != "proposed":
         return _facts(done, AGAIN if yes else NOTHING_WAITS)
-    return _facts(done, done.result if yes else "Cancelled. Nothing was done.")
+    return _facts(done, done.result if yes else f"Nothing was done. I have not done this: {last.text}.")
 
 
 def _facts(proposal: Proposal, text: str) -> Facts:

@@ -25,12 +25,17 @@ VERBS = {
 }
 """Acting tool → verbs that a yes to it may repeat."""
 THANKS = re.compile(r"\b(?:thank\w*|cheers|ta)\b")
+IRONY = re.compile(r"(?:y(?:ea+h?|a|ah|eh|ep|up)|(?:och )?aye) right\b.*|.*\b(?:lol|haha)\b.*")
+"""What sounds like a yes, and often means no: it is asked again."""
+KEEPS = re.compile(r"\b(?:send|carry on|crack on)\b")
+"""Words of a yes to a payment, which may mean no where its cancellation waits."""
 LONGEST = 60
 """Characters of the longest message that is compared."""
 
 
 def is_yes(message: str) -> bool:
-    return _listed("yes").fullmatch(_plain(message)) is not None
+    words = _plain(message)
+    return _listed("yes").fullmatch(words) is not None and not IRONY.fullmatch(words)
 
 
 def nearly_yes(message: str) -> bool:
@@ -42,6 +47,8 @@ def nearly_yes(message: str) -> bool:
 def says_yes_to(tool: str, message: str) -> bool:
     """Whether a message says yes to an action of this tool, maybe with its verb: "yes cancel it" to a cancellation."""
     words = _plain(message)
+    if tool == "cancel_transfer" and KEEPS.search(words):
+        return False
     rest = re.sub(rf"\b(?:{VERBS[tool]})(?: (?:it|that|this))?\b", " ", words) if tool in VERBS else words
     return is_yes(message) or (rest != words and is_yes(rest))
 
