@@ -94,9 +94,9 @@ def _names(waited: Proposal) -> Iterator[str]:
         first, *more = map(re.escape, plain(found[1]).split())
         named = rf"{first}(?: (?:{'|'.join(more)}))*" if more else first
         yield rf"(?:{P['own'].pattern} )?(?:{named}|card|one)(?: card| one)?(?:{_ENDING}{found[2]})?|{found[2]}"
-    if waited.tool == "cancel_transfer" and (found := re.search(r"\bto ([^\n]+?)(?: on \d|, |$)", waited.text)):
-        if forms := "|".join(_forms(found[1], "", account=False)):
-            yield rf"(?:(?:to|for|with) )?(?:the )?(?:{forms})(?: one)?"
+    found = re.search(r"\bto ([^\n]+?)(?: on \d|, |$)", waited.text) if waited.tool == "cancel_transfer" else None
+    if forms := "|".join(_forms(found[1], "", account=False)) if found else "":
+        yield rf"(?:(?:to|for|with) )?(?:the )?(?:{forms})(?: one)?"
 
 
 def _forms(name: str, last4: str, *, account: bool) -> Iterator[str]:

@@ -33,6 +33,7 @@ from bankllm.assistant.references import overdraft_interest, spelled_out, withou
 from bankllm.assistant.regular_orders import ended, orders_to_end
 from bankllm.assistant.restated import refuses
 from bankllm.assistant.shown import compared, of_shown
+from bankllm.assistant.tools.standing_orders import kinds_named
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import asks_for_another, beyond, still_refused
 from bankllm.assistant.understanding.certain import certain
@@ -196,7 +197,8 @@ class Understanding:
         last = None if withdrawn or question else self._orders.last(pending)
         if again := repeated(last, pending.message) or with_other_card(last, pending.message, view):
             return [again]
-        if not (withdrawn or question) and orders_to_end(pending.message, turns) and not self._orders.waits(pending):
+        ends = not question and orders_to_end(pending.message, turns) and not self._orders.waits(pending)
+        if ends and (not withdrawn or kinds_named(pending.message)):
             regular = self._bank.standing_orders(pending.customer_id)
             if end := ended(pending.message, turns, regular):
                 return [end]
