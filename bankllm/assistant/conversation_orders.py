@@ -38,13 +38,12 @@ class ConversationOrders:
 
     def decides(self, pending: PendingChat) -> bool:
         """Whether the message is a yes or a no, also to what waits for one."""
-        waiting, said = self._decision(pending)
-        return says_yes_to(waiting.tool if waiting else "", said) or is_no(said)
+        return _decides(*self._decision(pending))
 
     def decided(self, pending: PendingChat) -> Facts | None:
         """Confirm or cancel what was proposed, if the message is a yes or a no."""
         waiting, said = self._decision(pending)
-        if self._desk is None or not self.decides(pending) or (waiting is None and is_no(said)):
+        if self._desk is None or not _decides(waiting, said) or (waiting is None and is_no(said)):
             return None
         if pending.rights != "confirm":
             return Facts(CONFIRM_ELSEWHERE)
@@ -58,8 +57,10 @@ class ConversationOrders:
 
     def _decision(self, pending: PendingChat) -> tuple[Proposal | None, str]:
         """Return what waits for a yes, and the message without what only restates it."""
-        waiting = self._desk.pending(pending.customer_id, pending.conversation_id) if self._desk else None
-        if self._desk is None or waiting is None:
+        if self._desk is None or not pending.continues:  # nothing waits in a new conversation
+            return None, pending.message
+        waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
+        if waiting is None:
             return None, pending.message
         said = decision(pending.message, waiting, self._desk.settings.present_day)
         same = said == pending.message or self._names_only(pending, waiting.arguments.get("payee_id"))
@@ -84,4 +85,10 @@ class ConversationOrders:
 
     def last(self, pending: PendingChat) -> Proposal | None:
         """Return the conversation's last proposal."""
-        return self._desk.latest(pending.customer_id, pending.conversation_id) if self._desk else None
+        if self._desk is None or not pending.continues:
+            return None
+        return self._desk.latest(pending.customer_id, pending.conversation_id)
+
+
+def _decides(waiting: Proposal | None, said: str) -> bool:
+    return says_yes_to(waiting.tool if waiting else "", said) or is_no(said)
