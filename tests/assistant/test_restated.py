@@ -61,6 +61,7 @@ def decide(message: str, what: tuple[str, dict[str, object], str]) -> bool | Non
         ("aye freeze the joint card", CARD),
         ("yes, the joint visa debit ending 7953", CARD),
         ("grand, yeah cancel it so", CANCEL),
+        ("yes please hurry", CARD),
         ("yes, cancel the transfer to Aoife", CANCEL),
     ],
 )
