@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -81,6 +82,8 @@ WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "dir
 """Parts of a call that name nothing of the customer's."""
 NAMING = COMPLETED | {"card_status"}
 """Reading tools whose calls get the account or card that the message names."""
+ABOUT_DISTRESS = re.compile("abuse|scam|fraud|bereave|hardship|arrears|gambl|never_ask|missed|debt|power_of|support")
+"""Parts of the ids of articles about what customers in distress tell."""
 FEW_WORDS = 10
 """Words of a message that only asks for payments, and tells of nothing."""
 SEVERAL = frozenset(("card", "category", "merchant"))
@@ -136,7 +139,10 @@ class Understanding:
         if cared and pending.decision.is_topic and pending.decision.intent in CARD_FRAUD:
             cared = cared.as_offer()
         ambiguous = asks_on or asks_for_another(pending.message)
-        ambiguous = ambiguous or pending.decision.is_topic or (cared is not None and self._is_of_own(pending, encode))
+        ambiguous = ambiguous or pending.decision.is_topic
+        ambiguous = ambiguous or (
+            cared is not None and (self._is_of_own(pending, encode) or self._asks_article(pending, encode))
+        )
         if cared and cared.instead_of_answer(ambiguous):
             pending.decision, pending.kept = Decision(cared.intent), False
             self._orders.withdraw(pending)
@@ -354,6 +360,11 @@ class Understanding:
             return False
         calls = self._rules(pending, encode, self._settings.present_day).propose([message])
         return bool(calls) and all(call["tool"] in SUMS and call.keys() & SUBJECTS for call in calls)
+
+    def _asks_article(self, pending: PendingChat, encode: Encode) -> bool:
+        """Whether an article about no distress surely answers: "can me and my boyfriend have a joint account"."""
+        found = self.articles.best(self._scores(pending, pending.message, encode))
+        return bool(found and found.sure and found.clear and not ABOUT_DISTRESS.search(found.article))
 
     def _messages(self, pending: PendingChat) -> list[str]:
         """Return the message after those that it may continue, the oldest first."""
