@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from bankllm.assistant.actions.stored import Proposal
-from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.shown import NUMBERS, shown_calls
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.assistant.waiting import Item
 from bankllm.vectors.namespaces import Message
 
 P = patterns("references")
@@ -20,7 +21,6 @@ LONG = 31
 """Days beyond which one period that was shown is "the same months"."""
 RECENT = 2
 """Latest turns of which one may tell that "it" is the overdraft."""
-Item = ReadyCall | Question | Facts
 
 
 def spelled_out(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> str:

@@ -233,7 +233,8 @@ class Understanding:
             ):
                 return [*found]
             rules = self._rules(pending, encode, day)
-            asked_now = self._messages(pending)[-1]
+            messages = self._messages(pending)
+            asked_now = messages[-1]
             if not (withdrawn or question) and (due := of_due(asked_now, turns, view(), day, rules.names)):
                 return [*due]
             if not (withdrawn or question) and (told_surely := certain(asked_now, rules, day)):
@@ -244,7 +245,7 @@ class Understanding:
                 return [Facts(refused)]
             if turns and not (withdrawn or question) and _is_remark(asked_now):
                 return [HEARD]
-            calls = self._calls(pending, turns, encode, day)
+            calls = self._calls(pending, messages, rules)
             if turns and takes_back(calls, pending.message):
                 return [NOTHING_ORDERED]
             if withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
@@ -252,9 +253,9 @@ class Understanding:
             calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
             calls = answering(calls, question) if question else calls
             if turns:
-                said, customer = self._messages(pending), self.views.or_empty(pending.customer_id)
-                calls = of_other_card(of_regular(calls, pending.message, turns), said, customer)
-                calls = in_same_account(from_there(calls, said, customer), said, customer)
+                customer = self.views.or_empty(pending.customer_id)
+                calls = of_other_card(of_regular(calls, pending.message, turns), messages, customer)
+                calls = in_same_account(from_there(calls, messages, customer), messages, customer)
                 calls = with_same_card(calls, self._orders.last(pending), pending.message, customer)
             if refused := beyond(asked_now, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
@@ -320,14 +321,14 @@ class Understanding:
         except ModelError:
             return None
 
-    def _calls(self, pending: PendingChat, turns: Sequence[Message], encode: Encode, day: date) -> list[Call]:
+    def _calls(self, pending: PendingChat, messages: Sequence[str], rules: Rules) -> list[Call]:
         """Propose calls: by the model, else by rules. Without the head's encoder the intent chooses their tool."""
         decision = pending.decision
         if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
             return [{"tool": decision.intent}]  # a tool of another package
         polite = P["polite"].fullmatch(pending.message)
         insult = P["insult"].fullmatch(pending.message)
-        if insult or (polite and not (pending.withdrawn or (turns and turns[0].question))):
+        if insult or (polite and not (pending.withdrawn or (pending.turns and pending.turns[0].question))):
             return [{"tool": "small_talk"}]
         if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
             last = self._orders.last_booked(pending) if "cancel" in pending.message.lower() else None
@@ -336,10 +337,8 @@ class Understanding:
             return [{"tool": "small_talk", "answer": pending.message}]
         if polite:
             return [{"tool": "small_talk"}]
-        messages = self._messages(pending)
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
-        rules = self._rules(pending, encode, day)
         found, unclear = self._by_rules(messages, rules)
         if self.model is not None and unclear:
             pending.written = pending.written or self.model.ask(unclear, pending.caller)

@@ -152,7 +152,7 @@ class Rules:
 
     def _beside(self, message: str) -> list[Call]:
         """Return the calls of the clauses that ask nothing about each month, and whose words choose a tool."""
-        others = [clause for clause in clauses(message) if not R["monthly"].search(clause)]
+        others = [clause for clause in _clauses(message) if not R["monthly"].search(clause)]
         chosen = [(next((name for name, words in CHOSEN.items() if words.search(one)), ""), one) for one in others]
         return [
             call for name, one in chosen if name in LOOK_UPS - {"standing_orders"} for call in self.read(name, [one])
@@ -218,7 +218,7 @@ class Rules:
         A clause has its own wish if closed lists of words choose its tool, or if it names a merchant or category and a
         period, or asks by a word of its own. What such a clause lacks is taken from the one before it.
         """
-        parts = clauses(message)
+        parts = _clauses(message)
         if not 1 < len(parts) <= MAX_CLAUSES:
             return []
         sums = tool if tool in SUMS else "spending"
@@ -334,7 +334,7 @@ def _between(message: str, first: str, last: str) -> str:
     return message[message.find(first) : message.find(last) + len(last)]
 
 
-def clauses(message: str) -> list[str]:
+def _clauses(message: str) -> list[str]:
     whole_ranges = P["between"].sub("\\1\0and ", message)  # "between the 3rd and the 9th" is one wish
     return [part.replace("\0", " ") for part in P["clause"].split(whole_ranges)]
 
