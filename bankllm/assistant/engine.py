@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 from anyio.to_thread import run_sync
 
-from bankllm.assistant import runtime, turn_memory
+from bankllm.assistant import runtime, turn_memory, understand
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import Bank, open_bank
@@ -27,9 +27,9 @@ from bankllm.assistant.decision import check_intents, related
 from bankllm.assistant.handover import HandOverDesk
 from bankllm.assistant.language_engine import needs_engine, shared_engine
 from bankllm.assistant.language_model import language_understanding
+from bankllm.assistant.reading import Understanding
 from bankllm.assistant.respond import BETWEEN, hands_over, run, summary, worded
 from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights, checked
-from bankllm.assistant.understand import Understanding
 from bankllm.assistant.wording.responder import Responder, make_responder
 from bankllm.model.artifact import Classifier
 from bankllm.settings import Settings, get_settings
@@ -149,7 +149,7 @@ class ChatEngine:
         """
         self.bank.require(customer_id)
         pending = PendingChat("", customer_id, random_id(), False, "", Future(), rights=rights)
-        pending.items = self.understanding.ready(call, customer_id)
+        pending.items = understand.ready(self.understanding, call, customer_id)
         parts = run(pending, self.bank, self.actions, None)
         return BETWEEN.join(facts.text for _, facts in parts), pending
 
@@ -227,7 +227,7 @@ class ChatEngine:
 
         try:
             pending.turns = turn_memory.turns_of(self.memory, pending)
-            pending.items = self.understanding.items(pending, encode)
+            pending.items = understand.items(self.understanding, pending, encode)
         except NotYet:
             return False
         pending.end_stage("classify")

@@ -1,0 +1,149 @@
+"""One message with all that it is read with: the turns before it, the customer's names, what was classified and scored.
+
+Each part is made when a step of `steps` first asks for it.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from bankllm.assistant.actions.proposals import ActionDesk
+from bankllm.assistant.actions.stored import Proposal
+from bankllm.assistant.articles import ArticleScores, ArticleSearch
+from bankllm.assistant.bank.knowledge import Found
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.conversation_orders import ConversationOrders
+from bankllm.assistant.customer_views import CustomerViews
+from bankllm.assistant.decision import CLEAR, Decision, decide
+from bankllm.assistant.facts import NEXT, Question
+from bankllm.assistant.followups import continued, earlier, is_follow_up
+from bankllm.assistant.language_model import LanguageUnderstanding
+from bankllm.assistant.references import overdraft_interest, spelled_out
+from bankllm.assistant.turn import Encoded, PendingChat
+from bankllm.assistant.understanding.readers import CustomerView
+from bankllm.assistant.understanding.rules import Rules
+from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.tool_head import ToolHead
+from bankllm.assistant.waiting import in_there, on_that_day
+from bankllm.model.artifact import ClassifierConfig
+from bankllm.settings import Settings
+from bankllm.util.redaction import mask
+from bankllm.vectors.embedder import Embedder
+
+Encode = Callable[[Sequence[str]], list[Encoded]]
+
+
+class Understanding:
+    """The parts with which every message is read. Thread-safe."""
+
+    def __init__(
+        self,
+        bank: Bank,
+        embedder: Embedder,
+        artifact: ClassifierConfig,
+        settings: Settings,
+        model: LanguageUnderstanding | None,
+        desk: ActionDesk | None,
+    ) -> None:
+        """Raises `ModelError` for a damaged head."""
+        self.bank, self.artifact, self.settings, self.model, self.desk = bank, artifact, settings, model, desk
+        self.views = CustomerViews(bank)
+        self.orders = ConversationOrders(desk, self.views)
+        self.head = ToolHead.load()
+        self.head_fits = self.head.fits(embedder.model_id, embedder.dim)
+        self._embedder = embedder
+
+    @cached_property
+    def articles(self) -> ArticleSearch:
+        """Made when the first question needs it, and by `ChatEngine.load`: other encoders embed all articles first."""
+        return ArticleSearch(self._embedder)
+
+
+class Reading:
+    """`encode` raises `NotYet` for a text that needs another encoder pass; the message is then read again from here."""
+
+    def __init__(self, parts: Understanding, pending: PendingChat, encode: Encode) -> None:
+        self.parts, self.pending, self._encode = parts, pending, encode
+        self.message, self.turns, self.today = pending.message, pending.turns, parts.settings.present_day
+        asked = Question(**json.loads(self.turns[0].question)) if self.turns and self.turns[0].question else None
+        self.offered = asked if asked and asked.slot == NEXT else None
+        """The action that follows after a yes to the one that waits."""
+        self.question = None if self.offered else asked
+        """What the reply before this message asked."""
+        pending.decision = self.decide(self.message)
+
+    @property
+    def withdrawn(self) -> Proposal | None:
+        """The action that waited for a yes, which this message cancelled."""
+        return self.pending.withdrawn
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing waited for a yes, and nothing was asked."""
+        return not (self.withdrawn or self.question)
+
+    @property
+    def customer(self) -> CustomerView:
+        """The customer's names; no names if the ledger fails, which the tools then say."""
+        return self.parts.views.or_empty(self.pending.customer_id)
+
+    def view(self) -> CustomerView:
+        """Return the customer's names. Raises what the bank raises."""
+        return self.parts.views.of(self.pending.customer_id)
+
+    @cached_property
+    def rules(self) -> Rules:
+        return Rules(self.parts.head, self._embedded, self.today, self.customer)
+
+    @cached_property
+    def messages(self) -> list[str]:
+        """The message after those that it may continue, the oldest first; what it refers to is spelled out."""
+        told = [turn.user_message for turn in self.turns if not is_remark(turn.user_message)]
+        before = [overdraft_interest(one, self.today) for one in reversed([*earlier(told)])]
+        last = spelled_out(on_that_day(self.message, self.turns), self.turns, self.customer, self.today)
+        return in_there([*before, last], self.customer)
+
+    @cached_property
+    def last(self) -> Proposal | None:
+        """The conversation's last action."""
+        return self.parts.orders.last(self.pending)
+
+    def vector(self, text: str) -> np.ndarray:
+        """Return the embedding of a text, (dim,)."""
+        return self._encode([text])[0].vector
+
+    def decide(self, text: str) -> Decision:
+        decision = decide(self._encode([text])[0].probabilities, self.parts.artifact)
+        return decision._replace(is_topic=self.parts.articles.is_topic(decision, self._scores(text)))
+
+    def article(self, text: str, decision: Decision | None = None) -> Found | None:
+        """Return the best article for a text, see `ArticleSearch.best`."""
+        return self.parts.articles.best(self._scores(text), decision)
+
+    def in_context(self) -> tuple[Decision, str]:
+        """Classify an unclear message together with the turn before it; return the clearer decision, and its text."""
+        alone, message = self.pending.decision, self.message
+        follows = is_follow_up(message)
+        unclear = alone.alternatives or (alone.confidence < CLEAR and follows)
+        if not self.turns or not unclear:
+            return alone, message
+        text = mask(f"{self.turns[0].user_message} {continued(message)}")
+        together = self.decide(text)
+        clearer = not together.alternatives and together.confidence > alone.confidence
+        return (together if clearer else alone), (text if clearer or follows else message)
+
+    def _scores(self, text: str) -> ArticleScores:
+        known = self.pending.scores
+        if text not in known:
+            known[text] = self.parts.articles.scores(text, self.vector(text))
+        return known[text]
+
+    def _embedded(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([each.vector for each in self._encode(texts)])
+
+
+def is_remark(message: str) -> bool:
+    """Whether a message only remarks on what was shown: "that much!", "I should shop less"."""
+    return P["remark"].match(message) is not None and not P["remark_asks"].search(message)

@@ -1,0 +1,217 @@
+"""The steps that read a message, in order: the first one that finds what to answer ends the reading.
+
+A step returns the parts of the reply; an empty list if the message is not understood, and None if it is for a later
+step. `WHILE_WAITING` are about an action that the message cancelled because it is no yes and no no.
+"""
+
+from collections.abc import Callable, Sequence
+
+from bankllm.assistant.actions.proposals import PLANS
+from bankllm.assistant.actions.yes_no import is_yes
+from bankllm.assistant.bank import statement
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.call_proposal import in_conversation, proposed
+from bankllm.assistant.call_values import UNKNOWN, with_values
+from bankllm.assistant.care.complaints import complaint_reply
+from bankllm.assistant.care.languages import language_reply
+from bankllm.assistant.due import of_due
+from bankllm.assistant.facts import Facts, ReadyCall
+from bankllm.assistant.followups import asks
+from bankllm.assistant.reading import Reading, is_remark
+from bankllm.assistant.references import without_this
+from bankllm.assistant.regular_orders import ended, orders_to_end
+from bankllm.assistant.shown import compared, of_shown
+from bankllm.assistant.tools.standing_orders import kinds_named
+from bankllm.assistant.understanding.beyond import beyond, still_refused
+from bankllm.assistant.understanding.certain import certain
+from bankllm.assistant.understanding.completion import only_account
+from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
+from bankllm.assistant.understanding.readers import P as ANSWERS
+from bankllm.assistant.understanding.resolve import answered
+from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.sum_wishes import SUMS
+from bankllm.assistant.waiting import Item, cannot, other_option, repeated, with_detail, with_other_card
+from bankllm.assistant.while_waiting import about_payee, changed_inside, topics
+
+Items = list[Item]
+Step = Callable[[Reading], Items | None]
+SEVERAL = frozenset(("card", "category", "merchant"))
+"""Arguments whose question is also answered by "both"."""
+HEARD = Facts("All right. Tell me what else you would like to know or do, or say “person” to reach our team.")
+"""After a remark that asks nothing."""
+NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
+
+
+def changes_action(reading: Reading) -> Items | None:
+    """What waited, with what a sentence changes: "call it fifty"."""
+    if not (waited := reading.withdrawn):
+        return None
+    changed = changed_order(waited.tool, waited.arguments, reading.message)
+    changed = changed or changed_inside(waited, reading.message, reading.view, reading.today)
+    return [changed] if changed else None
+
+
+def asks_beside(reading: Reading) -> Items | None:
+    """The answer to a question about what waited, or about its payee; what waited is proposed again."""
+    if not (waited := reading.withdrawn):
+        return None
+    answer: Items = [*topics(waited, reading.message)]
+    if why := cannot(waited, reading.message):
+        answer = [Facts(why)]
+    text = about_payee(waited, reading.message, reading.view) if not answer and reading.parts.head_fits else ""
+    if text:
+        calls = [call for call in reading.rules.propose([text]) if call["tool"] in SUMS]
+        answer = with_values(reading, calls, text, text) if calls else []
+    if not answer:
+        return None
+    reading.pending.withdrawn = None
+    return [*answer, ReadyCall(waited.tool, waited.arguments)]
+
+
+def agrees_to_both(reading: Reading) -> Items | None:
+    """A yes to the first of two actions: it is done, and the second one is proposed."""
+    if not (offered := reading.offered) or not reading.parts.orders.agrees(reading.pending):
+        return None
+    done = reading.parts.orders.decided(reading.pending)
+    return [done, ReadyCall(offered.tool, offered.call)] if done else None
+
+
+def orders_again(reading: Reading) -> Items | None:
+    """The conversation's last action once more, or for the customer's other card."""
+    last = reading.last if reading.plain else None
+    again = repeated(last, reading.message) or with_other_card(last, reading.message, reading.view)
+    return [again] if again else None
+
+
+def ends_regular(reading: Reading) -> Items | None:
+    """An order to end a direct debit, standing order or subscription."""
+    message, pending, orders = reading.message, reading.pending, reading.parts.orders
+    if reading.question or not orders_to_end(message, reading.turns) or orders.waits(pending):
+        return None
+    if reading.withdrawn and not kinds_named(message):
+        return None
+    end = ended(message, reading.turns, reading.parts.bank.standing_orders(pending.customer_id))
+    return [end] if end else None
+
+
+def answers_question(reading: Reading) -> Items | None:
+    """An answer to what the reply before asked, or another detail of what waited."""
+    question, message = reading.question, reading.message
+    if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(message.strip(" .!,")):
+        several = [{"tool": question.tool, **question.call, question.slot: one} for one in question.options]
+        return _finished(reading, several, message, message)
+    if call := _answer(reading):
+        return _finished(reading, [call], message, "")
+    if question and is_yes(message):
+        return [question]  # the yes is no answer to it, and not to what was proposed before it
+    return None
+
+
+def decides(reading: Reading) -> Items | None:
+    """A yes or a no to what waits, or the question whether it is done."""
+    if decided := reading.parts.orders.decided(reading.pending):
+        return [decided]
+    done = reading.parts.orders.done(reading.pending)
+    return [Facts(done)] if done else None
+
+
+def fixed(reading: Reading) -> Items | None:
+    """Another language, a complaint, the day, and the list of payees."""
+    message, day = reading.message, reading.today
+    if text := language_reply(message):
+        return [Facts(text)]
+    if complaint := complaint_reply(message):
+        return [complaint]
+    if P["today"].fullmatch(message):
+        return [Facts(f"Today is {day:%A}, {statement.day(day)}.")]
+    return [ReadyCall("payees")] if P["payees"].fullmatch(message) else None
+
+
+def asks_of_shown(reading: Reading) -> Items | None:
+    """What a message asks of the figures and rows that replies before it showed."""
+    if reading.withdrawn:
+        return None
+    return [*of_shown(reading.message, reading.turns, reading.customer, reading.today)] or None
+
+
+def asks_of_due(reading: Reading) -> Items | None:
+    """What a message asks of regular payments: when they are due, and whether money is enough."""
+    if not reading.plain:
+        return None
+    message, names = reading.messages[-1], reading.rules.names
+    return [*of_due(message, reading.turns, reading.view(), reading.today, names)] or None
+
+
+def is_certain(reading: Reading) -> Items | None:
+    """Words of which the meaning is sure."""
+    return (certain(reading.messages[-1], reading.rules, reading.today) or None) if reading.plain else None
+
+
+def asks_nothing(reading: Reading) -> Items | None:
+    """A message too vague to be understood, a refusal that stays, and a remark."""
+    if not reading.turns:
+        return [] if P["vague"].fullmatch(reading.message) else None
+    if refused := still_refused(reading.message, reading.turns[0].assistant_response):
+        return [Facts(refused)]
+    return [HEARD] if reading.plain and is_remark(reading.messages[-1]) else None
+
+
+def calls_tools(reading: Reading) -> Items:
+    """Everything else: the tool calls that rules or the language model propose."""
+    pending, message = reading.pending, reading.message
+    pending.decision, asked = reading.in_context()
+    calls: Sequence[Call] = proposed(reading)
+    if reading.turns and takes_back(calls, message):
+        return [NOTHING_ORDERED]
+    if reading.withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
+        return []  # “actually cancel that” means what was proposed, and no other transfer
+    calls = in_conversation(reading, calls)
+    ordinary = reading.parts.head.ordinary
+    if refused := beyond(reading.messages[-1], calls, pending.customer_id, ordinary, reading.view):
+        return [Facts(refused)]
+    items, question = _finished(reading, calls, asked, message), reading.question
+    if question and question.tool in PLANS:
+        tools, declined = [call["tool"] for call in calls], declines(message)
+        talk = [*calls] == [{"tool": "small_talk"}] and not P["polite"].fullmatch(message)
+        unsaid = not items or items == [UNKNOWN] or tools == ["knowledge"]
+        if talk and not declined:
+            return [question]
+        if unsaid and not asks(message):
+            return [NOTHING_ORDERED if declined else question]  # it is no other wish, and no answer either
+    return items
+
+
+WHILE_WAITING: tuple[Step, ...] = (changes_action, asks_beside)
+STEPS: tuple[Step, ...] = (
+    agrees_to_both,
+    orders_again,
+    ends_regular,
+    answers_question,
+    decides,
+    fixed,
+    asks_of_shown,
+    asks_of_due,
+    is_certain,
+    asks_nothing,
+    calls_tools,
+)
+
+
+def _answer(reading: Reading) -> Call | None:
+    """Return the call that the message completes: the one that was asked about, or what waited."""
+    question, waited, message, today = reading.question, reading.withdrawn, reading.message, reading.today
+    call = answered(question, message, today) if question and not declines(message) else None
+    if question and question.tool == "transfer" and not call and (source := only_account(message, reading.view())):
+        call = {"tool": "transfer", **question.call, "from": source}
+    if waited and not call:
+        call = other_option(waited, message, reading.turns, reading.view, today)
+        call = call or with_detail(waited, message, reading.view, today)
+    return call
+
+
+def _finished(reading: Reading, calls: Sequence[Call], asked: str, said: str) -> Items:
+    """Return the calls with values; a figure that the message compares with one shown before stands after that one."""
+    message, today = reading.message, reading.today
+    last = reading.last if reading.plain else None
+    items = compared(with_values(reading, calls, asked, said), message, reading.turns, today)
+    return without_this(items, message, last, today)
