@@ -133,7 +133,8 @@ def accuracy_by_rank(
     label(axis, title, "rank r (log₂)", "test accuracy (%; bar: 95 % interval)")
     axis.set_xscale("log", base=2)
     axis.set_xticks(ranks, [str(rank) for rank in ranks])
-    axis.set_xlim(min(ranks) / 1.3, max(ranks) * 1.3)
+    if ranks:  # levels alone have none
+        axis.set_xlim(min(ranks) / 1.3, max(ranks) * 1.3)
     legend_below(axis)
 
 

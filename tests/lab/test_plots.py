@@ -49,3 +49,10 @@ def test_accuracy_by_rank_shows_intervals_seeds_and_levels() -> None:
     assert any(list(line.get_ydata()) == [93.5, 93.7] for line in axis.lines)
     styles = {container.lines[0].get_linestyle() for container in axis.containers}
     assert len(styles) == 2  # the series differ without colour
+
+
+def test_accuracy_by_rank_shows_levels_alone() -> None:
+    figure, (axis,) = plots.new_figure()
+    plots.accuracy_by_rank(axis, {}, title="Rank", levels={"probe": 92.2})
+    figure.draw_without_rendering()
+    assert legend(axis) == ["probe, 92.2 %"]
