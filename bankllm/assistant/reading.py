@@ -73,6 +73,8 @@ class Reading:
         self.question = None if self.offered else asked
         """What the reply before this message asked."""
         pending.decision = self.decide(self.message)
+        self.asked = self.message
+        """The text for which an article is searched."""
 
     @property
     def withdrawn(self) -> Proposal | None:
@@ -122,17 +124,17 @@ class Reading:
         """Return the best article for a text, see `ArticleSearch.best`."""
         return self.parts.articles.best(self._scores(text), decision)
 
-    def in_context(self) -> tuple[Decision, str]:
-        """Classify an unclear message together with the turn before it; return the clearer decision, and its text."""
-        alone, message = self.pending.decision, self.message
-        follows = is_follow_up(message)
-        unclear = alone.alternatives or (alone.confidence < CLEAR and follows)
-        if not self.turns or not unclear:
-            return alone, message
-        text = mask(f"{self.turns[0].user_message} {continued(message)}")
+    def classify_in_context(self) -> None:
+        """Classify an unclear message together with the turn before it; keep the clearer decision, and its text."""
+        alone, follows = self.pending.decision, is_follow_up(self.message)
+        if not self.turns or not (alone.alternatives or (alone.confidence < CLEAR and follows)):
+            return
+        text = mask(f"{self.turns[0].user_message} {continued(self.message)}")
         together = self.decide(text)
-        clearer = not together.alternatives and together.confidence > alone.confidence
-        return (together if clearer else alone), (text if clearer or follows else message)
+        if not together.alternatives and together.confidence > alone.confidence:
+            self.pending.decision, self.asked = together, text
+        elif follows:
+            self.asked = text
 
     def _scores(self, text: str) -> ArticleScores:
         known = self.pending.scores

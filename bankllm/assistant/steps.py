@@ -1,7 +1,8 @@
 """The steps that read a message, in order: the first one that finds what to answer ends the reading.
 
 A step returns the parts of the reply; an empty list if the message is not understood, and None if it is for a later
-step. `WHILE_WAITING` are about an action that the message cancelled because it is no yes and no no.
+step. `WHILE_WAITING` are about an action that the message cancelled because it is no yes and no no; `IN_CONTEXT` follow
+once an unclear message is classified together with the turn before it.
 """
 
 from collections.abc import Callable, Sequence
@@ -159,7 +160,6 @@ def asks_nothing(reading: Reading) -> Items | None:
 def calls_tools(reading: Reading) -> Items:
     """Everything else: the tool calls that rules or the language model propose."""
     pending, message = reading.pending, reading.message
-    pending.decision, asked = reading.in_context()
     calls: Sequence[Call] = proposed(reading)
     if reading.turns and takes_back(calls, message):
         return [NOTHING_ORDERED]
@@ -169,7 +169,7 @@ def calls_tools(reading: Reading) -> Items:
     ordinary = reading.parts.head.ordinary
     if refused := beyond(reading.messages[-1], calls, pending.customer_id, ordinary, reading.view):
         return [Facts(refused)]
-    items, question = _finished(reading, calls, asked, message), reading.question
+    items, question = _finished(reading, calls, reading.asked, message), reading.question
     if question and question.tool in PLANS:
         tools, declined = [call["tool"] for call in calls], declines(message)
         talk = [*calls] == [{"tool": "small_talk"}] and not P["polite"].fullmatch(message)
@@ -189,6 +189,8 @@ STEPS: tuple[Step, ...] = (
     answers_question,
     decides,
     fixed,
+)
+IN_CONTEXT: tuple[Step, ...] = (
     asks_of_shown,
     asks_of_due,
     is_certain,

@@ -3,6 +3,8 @@
 `items` gives what the reply covers, in this order. The steps are in `steps`.
 """
 
+from collections.abc import Iterable
+
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.call_values import UNKNOWN
 from bankllm.assistant.care.replies import OFFER
@@ -10,7 +12,7 @@ from bankllm.assistant.decision import Decision
 from bankllm.assistant.distress import distress
 from bankllm.assistant.facts import Facts, ReadyCall
 from bankllm.assistant.reading import Encode, Reading, Understanding
-from bankllm.assistant.steps import STEPS, WHILE_WAITING
+from bankllm.assistant.steps import IN_CONTEXT, STEPS, WHILE_WAITING, Step
 from bankllm.assistant.turn import PendingChat
 from bankllm.assistant.understanding.problems import names_shop
 from bankllm.assistant.understanding.resolve import resolve
@@ -34,10 +36,11 @@ def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[It
         return [Facts(cared.text, sources=cared.sources)]
     if not pending.withdrawn and not parts.orders.decides(pending):  # a second try finds nothing that waits
         pending.withdrawn = parts.orders.withdraw(pending)
-    for step in WHILE_WAITING:
-        if (found := step(reading)) is not None:
-            return found
-    found = next(answer for step in STEPS if (answer := step(reading)) is not None)
+    if (changed := _first(WHILE_WAITING, reading)) is not None:
+        return changed
+    if (found := _first(STEPS, reading)) is None:
+        reading.classify_in_context()
+        found = _first(IN_CONTEXT, reading) or []
     if pending.withdrawn and only_asks(pending.withdrawn, pending.message, found):
         withdrawn, pending.withdrawn = pending.withdrawn, None
         found = answer_and_ask(withdrawn, pending.message, found)
@@ -47,6 +50,10 @@ def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[It
     if not offers or not found or regular or names_shop(found, pending.message):
         return found
     return [*found, Facts(OFFER)]
+
+
+def _first(steps: Iterable[Step], reading: Reading) -> list[Item] | None:
+    return next((found for step in steps if (found := step(reading)) is not None), None)
 
 
 def ready(parts: Understanding, call: Call, customer_id: str) -> list[Item]:
