@@ -29,15 +29,15 @@ def decision(message: str, waited: Proposal, today: date) -> str:
     later = waited.arguments.get("date", "") > today.isoformat()
     if later and P["at_once"].search(message) and not is_no(message):
         return f"{message}?"  # "yes, now" is no yes to a later day
-    if says_yes_to(waited.tool, message) or is_no(message):
+    compared = len(message) <= LONGEST and "?" not in message
+    rest = without_restated(message, waited, today) if compared else message
+    if yes := next((said for said in (message, rest) if says_yes_to(waited.tool, said)), ""):
+        return yes
+    if is_no(message):
         return message
     if refuses(message):
         return "no"
-    if len(message) > LONGEST or "?" in message:
-        return message
-    rest = without_restated(message, waited, today)
-    no = is_no(rest) and not P["stops"].search(rest)  # "cancel the card" is no "cancel it"
-    return rest if says_yes_to(waited.tool, rest) or no else message
+    return rest if is_no(rest) and not P["stops"].search(rest) else message  # "cancel the card" is no "cancel it"
 
 
 def refuses(message: str) -> bool:

@@ -14,16 +14,6 @@ from functools import cache
 
 from bankllm.assistant.bank.knowledge import DATA
 
-VERBS = {
-    "cancel_transfer": "cancel|stop(?= it| that| this)",
-    "freeze_card": "freeze|block|lock",
-    "replace_card": "replace|order",
-    "report_card": "report",
-    "set_limit": "set|change",
-    "transfer": "pay|send|transfer|move",
-    "unfreeze_card": "unfreeze|unblock|unlock",
-}
-"""Acting tool → verbs that a yes to it may repeat."""
 THANKS = re.compile(r"\b(?:thank\w*|cheers|ta)\b")
 IRONY = re.compile(r"(?:y(?:ea+h?|a|ah|eh|ep|up)|(?:och )?aye) right\b.*|.*\b(?:lol|haha)\b.*")
 """What sounds like a yes, and often means no: it is asked again."""
@@ -45,12 +35,8 @@ def nearly_yes(message: str) -> bool:
 
 
 def says_yes_to(tool: str, message: str) -> bool:
-    """Whether a message says yes to an action of this tool, maybe with its verb: "yes cancel it" to a cancellation."""
-    words = _plain(message)
-    if tool == "cancel_transfer" and KEEPS.search(words):
-        return False
-    rest = re.sub(rf"\b(?:{VERBS[tool]})(?: (?:it|that|this))?\b", " ", words) if tool in VERBS else words
-    return is_yes(message) or (rest != words and is_yes(rest))
+    """Whether a message says yes to an action of this tool: "send it" is no yes to a cancellation."""
+    return is_yes(message) and not (tool == "cancel_transfer" and KEEPS.search(_plain(message)))
 
 
 def is_no(message: str) -> bool:
