@@ -19,13 +19,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from bankllm.assistant.bank.ledger import MINOR_DIGITS
+from bankllm.assistant.bank.ledger import format_money
 from bankllm.util.sampling import subset
 
 PACKAGE = Path(__file__).parents[1]
-FOLDER = next(
-    folder for folder in (PACKAGE / "conversations", PACKAGE.parent / "tests" / "conversations") if folder.is_dir()
-)
+FOLDER = next(filter(Path.is_dir, (PACKAGE / "conversations", PACKAGE.parent / "tests" / "conversations")))
 """Of a wheel, or of a checkout."""
 TODAY = date(2026, 11, 16)
 """A Monday: `BANKLLM_TODAY` of the server, and the last day of the ledger."""
@@ -38,7 +36,6 @@ TABLES = (
 NEVER = r"Traceback|\bNone\b|\bnull\b|\{\""
 """What no reply contains."""
 VIEWS = """
-CREATE TEMP TABLE me AS SELECT :customer AS customer_id;
 CREATE TEMP VIEW own AS SELECT account_id FROM holders WHERE customer_id = (SELECT customer_id FROM me);
 CREATE TEMP VIEW mine AS SELECT * FROM transactions WHERE account_id IN own AND kind <> 'opening';
 CREATE TEMP VIEW spent AS SELECT *, -amount_minor AS minor FROM mine
@@ -51,10 +48,10 @@ CREATE TEMP VIEW all_accounts AS SELECT *,
     FROM accounts a;
 CREATE TEMP VIEW my_accounts AS SELECT *, balance_minor + pending_minor + overdraft_minor AS available_minor
     FROM all_accounts WHERE account_id IN own;
-CREATE TEMP VIEW my_cards AS SELECT * FROM cards WHERE customer_id = (SELECT customer_id FROM me);
-CREATE TEMP VIEW my_payees AS SELECT * FROM payees WHERE customer_id = (SELECT customer_id FROM me);
+CREATE TEMP VIEW my_cards AS SELECT cards.* FROM cards JOIN me USING (customer_id);
+CREATE TEMP VIEW my_payees AS SELECT payees.* FROM payees JOIN me USING (customer_id);
 CREATE TEMP VIEW my_orders AS SELECT * FROM standing_orders WHERE account_id IN own;
-CREATE TEMP VIEW my_scheduled AS SELECT * FROM scheduled WHERE customer_id = (SELECT customer_id FROM me);
+CREATE TEMP VIEW my_scheduled AS SELECT scheduled.* FROM scheduled JOIN me USING (customer_id);
 CREATE TEMP VIEW new AS SELECT account_id, p.booked, amount_minor, kind, counterparty, reference
     FROM postings p JOIN entries USING (entry_id) WHERE account_id IN own
     AND entry_id NOT IN (SELECT entry_id FROM fresh.entries);
@@ -133,7 +130,7 @@ class DialogueTurn(DialoguePart):
 class LedgerQuery(DialoguePart):
     query: str
     equals: Annotated[Any, BeforeValidator(_iso)]
-    """A value, or a list of rows."""
+    """A value, a list of values, or a list of rows."""
 
 
 class Final(DialoguePart):
@@ -179,7 +176,9 @@ class TurnAnswer(DialoguePart):
 
     @cached_property
     def amounts(self) -> set[int]:
-        return {abs(value) for call in self.calls for value in _integers(call.get("result"))}
+        found: list[int] = []
+        json.loads(self.results, parse_int=lambda digits: found.append(abs(int(digits))))
+        return set(found)
 
 
 @contextmanager
@@ -187,9 +186,8 @@ def reading(live: Path, start: Path, customer: str) -> Iterator[sqlite3.Connecti
     """The ledger with the `VIEWS` of a customer."""
     with closing(sqlite3.connect(f"{live.absolute().as_uri()}?mode=ro", uri=True)) as db:
         db.execute("ATTACH ? AS fresh", (str(start),))
-        first, _, rest = VIEWS.strip().partition(";")
-        db.execute(first, {"customer": customer})
-        db.executescript(rest)
+        db.execute("CREATE TEMP TABLE me AS SELECT ? AS customer_id", (customer,))
+        db.executescript(VIEWS)
         yield db
 
 
@@ -199,15 +197,14 @@ def faults(expect: Expect, answer: TurnAnswer, db: sqlite3.Connection) -> list[s
     found = [f"expected HTTP {expect.status}, got {answer.status}"] if answer.status not in allowed else []
     both = f"{answer.text}\n{answer.results}"
     found += [f"expected /{word}/" for word in expect.words if not re.search(word, both, re.IGNORECASE)]
-    never = [(NEVER, 0)] if answer.status == 200 else []  # a problem document is JSON
-    unwanted = [(word, re.IGNORECASE) for word in expect.not_words] + never
-    found += [f"expected no /{word}/" for word, flag in unwanted if re.search(word, answer.text, flag)]
+    never = [f"(?-i:{NEVER})"] if answer.status == 200 else []  # a problem document is JSON
+    unwanted = [word for word in (*expect.not_words, *never) if re.search(word, answer.text, re.IGNORECASE)]
+    found += [f"expected no /{word}/" for word in unwanted]
     used, call_faults = _match_calls(expect, answer.calls)
     found += call_faults + _pending_faults(expect, answer)
     for sql in (*expect.money, *expect.figures, *expect.not_money):
         amount, currency = [*(db.execute(sql, used).fetchone() or (0,)), "GBP"][:2]
-        digits = MINOR_DIGITS.get(currency, 2)
-        money = f"{abs(amount or 0) / 10**digits:,.{digits}f}"  # as a reply writes it: 1,204.50
+        money = format_money(abs(amount or 0), currency)
         said = re.search(rf"(?<![\d,.]){re.escape(money)}(?![\d]|[.,]\d)", answer.text) is not None
         shown = said or (sql not in expect.money and abs(amount or 0) in answer.amounts)
         if shown == (sql in expect.not_money):
@@ -237,12 +234,9 @@ def final_faults(final: Final, db: sqlite3.Connection) -> list[str]:
     if rows := db.execute("SELECT * FROM unbalanced").fetchall():
         found.append(f"expected books that balance, got {rows[:3]}")
     for one in final.sql:
-        got: Any = [list(row) for row in db.execute(one.query)]
-        if not isinstance(one.equals, list):
-            got = got[0][0] if len(got) == 1 else got
-        elif one.equals and not isinstance(one.equals[0], list):
-            got = [row[0] for row in got]
-        if got != one.equals:
+        wanted = one.equals if isinstance(one.equals, list) else [one.equals]
+        got = [list(row) for row in db.execute(one.query)]
+        if got != [row if isinstance(row, list) else [row] for row in wanted]:
             found.append(f"expected {one.equals} in the ledger, got {got} ({one.query})")
     return found
 
@@ -260,10 +254,9 @@ def reset(live: Path, fresh: Path, start: Path, names: Mapping[str, str]) -> Non
         for db in (copy, target):
             db.execute("PRAGMA synchronous = OFF")
         source.backup(copy)
+        renamed = [(new, old) for old, new in names.items()]
         for table in ("customers", "holders", "cards", "payees", "scheduled"):
-            copy.executemany(
-                f"UPDATE {table} SET customer_id = ? WHERE customer_id = ?", [(new, old) for old, new in names.items()]
-            )
+            copy.executemany(f"UPDATE {table} SET customer_id = ? WHERE customer_id = ?", renamed)
         copy.commit()
         copy.backup(target)
 
@@ -272,11 +265,9 @@ def _match_calls(expect: Expect, calls: Sequence[Mapping[str, Any]]) -> tuple[di
     """Return the arguments of the expected calls for SQL, and the faults."""
     left, used, found = list(calls), dict.fromkeys(("date_from", "date_to"), ""), []
     for wanted in expect.calls or []:
-        for call in left:
-            if call["tool"] == wanted["tool"] and not _misfits(wanted, call["arguments"]):
-                used |= {name: value for name, value in call["arguments"].items() if isinstance(value, str | int)}
-                left.remove(call)
-                break
+        if call := next((one for one in left if _fits(wanted, one)), None):
+            used |= {name: value for name, value in call["arguments"].items() if isinstance(value, str | int)}
+            left.remove(call)
         else:
             found.append(f"expected the call {wanted}")
     extra = {*ACTING, "small_talk", *expect.also, *([] if expect.calls else ["knowledge"])}
@@ -285,27 +276,19 @@ def _match_calls(expect: Expect, calls: Sequence[Mapping[str, Any]]) -> tuple[di
     return used, found
 
 
-def _misfits(wanted: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
-    """Names of the arguments that differ from the wanted ones."""
-    return [
-        name
-        for name, value in wanted.items()
-        if name != "tool" and arguments.get(name) not in (value if isinstance(value, list) else [value])
-    ]
+def _fits(wanted: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
+    """Whether a call, or a proposal, has the wanted tool and arguments."""
+    got = {**call["arguments"], "tool": call["tool"]}
+    return all(got.get(name) in (value if isinstance(value, list) else [value]) for name, value in wanted.items())
 
 
 def _pending_faults(expect: Expect, answer: TurnAnswer) -> list[str]:
     wanted, got = expect.pending, answer.proposal
-    if wanted == "any":
-        return []
+    told = f"{got['tool']} {got['arguments']}" if got else "none"
     if isinstance(wanted, dict):
-        if got is None or got["tool"] != wanted["tool"]:
-            return [f"expected the proposal {wanted}"]
-        differing = _misfits(wanted, got["arguments"])
-        return [f"expected the proposal {wanted}, its {' and '.join(differing)} differ"] if differing else []
-    if got is not None and (answer.is_new or "pending" in expect.model_fields_set):
-        return [f"expected no proposal, got {got['tool']} {got['arguments']}"]
-    return []
+        return [] if got and _fits(wanted, got) else [f"expected the proposal {wanted}, got {told}"]
+    unwanted = wanted is None and (answer.is_new or "pending" in expect.model_fields_set)
+    return [f"expected no proposal, got {told}"] if got and unwanted else []
 
 
 def _forms(value: str) -> list[str]:
@@ -314,13 +297,3 @@ def _forms(value: str) -> list[str]:
         return [value]
     day = date.fromisoformat(value)
     return [value, f"{day.day} {day:%B}", f"{day:%B} {day.day}", f"{day.day} {day:%b}", f"{day:%b} {day.day}"]
-
-
-def _integers(value: Any) -> Iterator[int]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        for one in value:
-            yield from _integers(one)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield value
