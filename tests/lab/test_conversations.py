@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.assistant.bank.ledger import open_bank
-from bankllm.assistant.bank.tools import TOOL_NAMES
+from bankllm.assistant.bank.tools import call_schemas
 from bankllm.lab.conversation_bank import (
     FOLDER,
     TODAY,
@@ -65,7 +65,7 @@ def test_the_bank_covers_every_tool_and_names_each_dialogue_once() -> None:
     expects = [turn.expect for dialogue in DIALOGUES for turn in dialogue.turns]
     called = {call["tool"] for expect in expects for call in expect.calls or []}
     proposed = {expect.pending["tool"] for expect in expects if isinstance(expect.pending, dict)}
-    assert called | proposed == {*TOOL_NAMES, "payees"}
+    assert called | proposed == call_schemas().keys()
     assert {dialogue.id for dialogue in DIALOGUES} >= PASSING
 
 

@@ -51,7 +51,7 @@ def actions(server: ServerProcess) -> list[dict[str, Any]]:
 
 def test_the_tools_read(demo: ServerProcess) -> None:
     tools = {tool.name: tool for tool in talk(demo, lambda client: client.list_tools()).tools}
-    assert {"ask", "balance", "spending", "transactions", "transfer", "freeze_card"} <= tools.keys()
+    assert {"ask", "balance", "spending", "transactions", "payees", "transfer", "freeze_card"} <= tools.keys()
     assert not [name for name in tools if "confirm" in name or "yes" in name]
     assert tools["spending"].input_schema["required"] == ["customer_id"]
     assert (tools["balance"].annotations.read_only_hint, tools["transfer"].annotations.read_only_hint) == (True, False)

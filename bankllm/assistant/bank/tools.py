@@ -19,7 +19,8 @@ MAX_EARLIER = 2
 Call = Mapping[str, str]
 """`tool`, and its arguments: the customer's words, or values of an enumeration."""
 DEFINED: dict[str, dict[str, Any]] = tomllib.loads((DATA / "tools.toml").read_text(encoding="utf-8"))
-TOOL_NAMES = tuple(DEFINED)
+TOOL_NAMES = tuple(tool for tool, row in DEFINED.items() if row.get("trained", True))
+"""What the language model and the tool head were trained on."""
 MAX_WORDS = 400
 """Characters of the longest argument."""
 
@@ -54,7 +55,7 @@ def call_schemas() -> dict[str, dict[str, Any]]:
 
 def calls_schema() -> dict[str, Any]:
     """Return the JSON Schema of a model's output: an array of at most `MAX_CALLS` calls."""
-    return {"type": "array", "items": {"anyOf": list(call_schemas().values())}, "maxItems": MAX_CALLS}
+    return {"type": "array", "items": {"anyOf": [call_schemas()[tool] for tool in TOOL_NAMES]}, "maxItems": MAX_CALLS}
 
 
 @cache

@@ -23,7 +23,14 @@ def test_the_schema_names_required_arguments_and_values() -> None:
     assert schemas["report_card"]["properties"]["kind"]["enum"] == ["lost", "stolen"]
     assert set(schemas["transfer"]["properties"]) == {"tool", "amount", "to", "from", "date", "reference"}
     assert tools.copied_arguments("spending") == {"merchant", "category", "period", "account"}
-    assert not [name for name in tools.TOOL_NAMES if "confirm" in name]
+    assert not [name for name in schemas if "confirm" in name]
+
+
+def test_a_model_cannot_write_a_call_on_which_it_was_not_trained() -> None:
+    validator = jsonschema.Draft202012Validator(tools.calls_schema())
+    assert validator.is_valid([{"tool": "balance"}])
+    assert not validator.is_valid([{"tool": "payees"}])
+    assert tools.checked_call({"tool": "payees"}) == {"tool": "payees"}
 
 
 def test_a_value_that_is_no_copy_is_dropped() -> None:
