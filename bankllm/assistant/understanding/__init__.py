@@ -7,6 +7,7 @@ values of the customer's own data, with `periods` for days and `amounts` for mon
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ WORDS: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "words.toml").read_te
 """The vocabulary of the rules, see the comments of the file."""
 
 
+@cache
 def patterns(section: str) -> dict[str, re.Pattern[str]]:
     """Compile a section of `WORDS`."""
     return {name: re.compile(pattern, re.IGNORECASE) for name, pattern in WORDS[section].items()}

@@ -13,9 +13,8 @@ from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
 from bankllm.assistant.understanding.resolve import resolve
 from bankllm.assistant.understanding.rules import CHOSEN, Rules
-from bankllm.assistant.understanding.slots import ROUTES
 
-P = patterns("certain")
+P, ROUTES = patterns("certain"), patterns("routes")
 REFUSED = patterns("refused")
 REPLIES: dict[str, str] = WORDS["refused_replies"]
 ARTICLES = patterns("certain_articles")

@@ -10,14 +10,14 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
-from bankllm.assistant.understanding.slots import ROUTES, P, Slots, brings_in
+from bankllm.assistant.understanding.slots import P, Slots, brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 
 COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
 SUBJECTS = frozenset(("merchant", "category"))
 """Arguments that say of what the payments are."""
-WAITING = patterns("waiting")
+ROUTES, WAITING = patterns("routes"), patterns("waiting")
 ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)
 
 

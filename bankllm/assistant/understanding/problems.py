@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.slots import SHORT
+from bankllm.assistant.understanding.spoken_names import SHORT
 
 LOOK_UPS = frozenset(
     (

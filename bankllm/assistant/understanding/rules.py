@@ -17,8 +17,8 @@ from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Cal
 from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import patterns, periods
 from bankllm.assistant.understanding.readers import CustomerView
-from bankllm.assistant.understanding.slots import ROUTES as R
-from bankllm.assistant.understanding.slots import SHORT, P, Slots, brings_in
+from bankllm.assistant.understanding.slots import P, Slots, brings_in
+from bankllm.assistant.understanding.spoken_names import SHORT
 from bankllm.assistant.understanding.sum_wishes import SUMMED, SUMS, wish, with_wish
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 from bankllm.assistant.understanding.tool_head import Embed, ToolHead
@@ -38,6 +38,7 @@ REPEATED = {
 
 MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details", "card_status", "transfer"))
 """What a message of few words is taken for, although it only names a merchant."""
+R = patterns("routes")
 UNUSED = patterns("unused")
 CHOSEN = patterns("wishes")
 """Tool → words of a clause that choose it."""
@@ -139,7 +140,9 @@ class Rules:
         if R["order"].search(message) and self._slots(message).read("transfer")["amount"]:
             return []  # to send an amount every month is an order
         found = slots.regular()
-        asked = R["whole_question"].fullmatch(slots.rest) or (len(monthly) == 1 and R["bill_only"].fullmatch(message))
+        asked = R["whole_question"].fullmatch(slots.text.rest) or (
+            len(monthly) == 1 and R["bill_only"].fullmatch(message)
+        )
         whole = asked and found["merchant"] and not R["not_monthly"].search(message)
         follows = len(message.split()) <= SHORT and len(monthly) > 1 and monthly[0] and found["merchant"]
         if not (monthly[-1] or whole or follows):
@@ -164,7 +167,7 @@ class Rules:
             return calls
         slots = self._slots(message)
         slots.periods()
-        own, categories = slots.own_names("merchant"), slots.categories()
+        own, categories = slots.names.own("merchant"), slots.names.categories()
         name, found = ("merchant", own) if own else ("category", categories)
         words = {message[slice(*span)] for span in found}
         return [{**call, name: min(words)} for call in calls] if len(words) == 1 else calls
@@ -183,14 +186,14 @@ class Rules:
         if second not in SUMS or whole.max() > SURE or R["how_to"].search(message) or not R["own"].search(message):
             return ""
         slots = self._slots(message)
-        return second if slots.periods() and (slots.own_names("merchant") or slots.categories()) else ""
+        return second if slots.periods() and (slots.names.own("merchant") or slots.names.categories()) else ""
 
     def _is_of_payments(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether an average or a ranking is about the customer's own payments, and not about the bank."""
         if tool in SUMS or (tool in MOVES and not asks(messages[-1])):
             return tool in SUMS
         slots = self._slots(messages[-1])
-        named = slots.own_names("merchant") or (R["own"].search(messages[-1]) and slots.categories())
+        named = slots.names.own("merchant") or (R["own"].search(messages[-1]) and slots.names.categories())
         return bool(named or (tool == "standing_orders" and slots.read("spending")["merchant"]))
 
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
@@ -210,7 +213,7 @@ class Rules:
         ordered, days = any(R["order"].search(one) for one in messages), slots.periods()
         if tool == "transfer" and not R["bounded"].search(message) and not days:
             return False
-        return not ordered and bool(slots.own_names("merchant") or (days and slots.categories()))
+        return not ordered and bool(slots.names.own("merchant") or (days and slots.names.categories()))
 
     def _by_clause(self, message: str, tool: str) -> list[tuple[list[str], str]]:
         """Return several tools, each with the texts to read; empty if the message has one wish.
@@ -227,7 +230,7 @@ class Rules:
         for clause in parts:
             slots = self._slots(clause)
             chosen = next((name for name, words in CHOSEN.items() if words.search(clause)), "")
-            named = not chosen and bool(slots.own_names("merchant") or slots.categories())
+            named = not chosen and bool(slots.names.own("merchant") or slots.names.categories())
             if chosen and wishes and wishes[-1][2] != "chosen" and R["refers"].search(clause):
                 wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
             elif chosen:
