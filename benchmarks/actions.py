@@ -71,8 +71,8 @@ INSERT INTO cards VALUES
     ('CA', 'ANN', 'A1', 'debit', 'Visa', '1111', 'active', '2020-01-01', '2030-01', 10000),
     ('CB', 'BOB', 'J', 'debit', 'Visa', '2222', 'frozen', '2020-01-01', '2030-01', 10000);
 INSERT INTO standing_orders VALUES
-    ('R', 'A1', 'direct_debit', 'Gym', 2500, 5, '2026-12-05', ''),
-    ('T', 'J', 'standing_order', 'Rent', 900, 1, '2026-12-01', '');
+    ('R', 'A1', 'direct_debit', 'Gym', 2500, 5, '2026-12-05', '', NULL),
+    ('T', 'J', 'standing_order', 'Rent', 900, 1, '2026-12-01', '', NULL);
 INSERT INTO scheduled VALUES ('S', 'ANN', 'J', 'PA', NULL, 700, '2026-12-24', '', 'waiting');
 """
 CUSTOMERS = [f"CUST{number:03}" for number in range(1, 13)]

@@ -5,9 +5,9 @@ It becomes a call of `cancel_transfer` with `order_id`, an argument that no lang
 
 from collections.abc import Sequence
 
-from bankllm.assistant.bank.ledger import StandingOrder
+from bankllm.assistant.bank.ledger import ONCE, StandingOrder
 from bankllm.assistant.facts import Facts, ReadyCall
-from bankllm.assistant.tools.standing_orders import ONCE, kinds_named
+from bankllm.assistant.tools.standing_orders import kinds_named
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.vectors.namespaces import Message

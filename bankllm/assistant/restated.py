@@ -85,7 +85,7 @@ def _is_money(words: str, wanted: tuple[int | None, str | None]) -> bool:
 def _names(waited: Proposal) -> Iterator[str]:
     """Yield patterns for the payee, the accounts and the card as the proposal's text names them."""
     sides = {"to": rf"(?:in)?to(?: {P['own'].pattern})? ", "from": rf"(?:from|out of|using)(?: {P['own'].pattern})? "}
-    for side, before in sides.items():
+    for side, before in sides.items() if waited.tool == "transfer" else ():
         if found := re.search(rf"\b{side} (your )?([^\n]+?) ending (\w+)", waited.text):
             own, name, last4 = found.groups()
             if forms := "|".join(_forms(name, last4, account=bool(own))):

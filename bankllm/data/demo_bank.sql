@@ -647,7 +647,7 @@ INSERT INTO scheduled (scheduled_id, customer_id, account_id, payee_id, amount_m
 INSERT INTO standing_orders
     SELECT 'SO' || substr(customer_id, 5) || printf('%02d', number), account_id,
         CASE kind WHEN 'own_transfer' THEN 'standing_order' ELSE kind END, name, ABS(minor), on_day,
-        CASE WHEN this > :day THEN this ELSE next END, ''
+        CASE WHEN this > :day THEN this ELSE next END, '', NULL
     FROM (
         SELECT *, MIN(date(:day, 'start of month', (on_day - 1) || ' days'),
                 date(:day, 'start of month', '1 month', '-1 day')) AS this,

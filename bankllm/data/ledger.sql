@@ -102,7 +102,8 @@ CREATE TABLE standing_orders (
     amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
     day INTEGER NOT NULL,          -- of each month
     next_due TEXT NOT NULL,
-    reference TEXT NOT NULL DEFAULT ''
+    reference TEXT NOT NULL DEFAULT '',
+    ended TEXT                     -- the date on which the customer ended it
 ) WITHOUT ROWID;
 
 -- Transfers for a later day, which a customer may still cancel.
@@ -128,7 +129,7 @@ CREATE VIEW customer_payees AS
 
 CREATE VIEW customer_standing_orders AS
     SELECT customer_id, order_id, account_id, s.kind, s.name, amount_minor, currency, day, next_due, reference
-    FROM standing_orders s JOIN accounts USING (account_id) JOIN holders USING (account_id);
+    FROM standing_orders s JOIN accounts USING (account_id) JOIN holders USING (account_id) WHERE ended IS NULL;
 
 -- What a customer sees: booked and pending transactions of an account, money in positive.
 CREATE VIEW transactions AS

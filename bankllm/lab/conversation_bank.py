@@ -50,7 +50,7 @@ CREATE TEMP VIEW my_accounts AS SELECT *, balance_minor + pending_minor + overdr
     FROM all_accounts WHERE account_id IN own;
 CREATE TEMP VIEW my_cards AS SELECT cards.* FROM cards JOIN me USING (customer_id);
 CREATE TEMP VIEW my_payees AS SELECT payees.* FROM payees JOIN me USING (customer_id);
-CREATE TEMP VIEW my_orders AS SELECT * FROM standing_orders WHERE account_id IN own;
+CREATE TEMP VIEW my_orders AS SELECT * FROM standing_orders WHERE account_id IN own AND ended IS NULL;
 CREATE TEMP VIEW my_scheduled AS SELECT scheduled.* FROM scheduled JOIN me USING (customer_id);
 CREATE TEMP VIEW new AS SELECT account_id, p.booked, amount_minor, kind, counterparty, reference
     FROM postings p JOIN entries USING (entry_id) WHERE account_id IN own

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
+from bankllm.assistant.bank.backends.sqlite_bank import SCHEMA_VERSION, SQLiteBank
 from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
 from bankllm.util.hash_chain import Link, verify
@@ -37,8 +37,13 @@ def file_of(db: sqlite3.Connection) -> Path | None:
 
 
 def prepare(bank: SQLiteBank, settings: Settings) -> bytes:
-    """Create the tables of `data/actions.sql` if they are missing; return `audit_key`, and raise as it does."""
+    """Create the tables of `data/actions.sql` if they are missing; return `audit_key`, and raise as it does.
+
+    A ledger of schema 1 gets schema 2.
+    """
     with bank.writing() as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+            run_script(db, "ledger_2.sql")
         run_script(db, "actions.sql")
         return audit_key(settings, db)
 

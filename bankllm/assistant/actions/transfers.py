@@ -21,7 +21,7 @@ from bankllm.assistant.actions.plans import (
     read_amount,
 )
 from bankllm.assistant.bank.backends.sqlite_bank import book
-from bankllm.assistant.bank.ledger import Account, Payee, format_money
+from bankllm.assistant.bank.ledger import ONCE, Account, Payee, format_money
 from bankllm.assistant.bank.statement import day as written
 
 DAILY_LIMIT_MINOR = 1_000_000
@@ -159,13 +159,16 @@ def plan_cancel_transfer(now: Situation, wanted: Wanted) -> Plan:
 
 def _plan_end(now: Situation, wanted: Wanted) -> Plan:
     """Plan the end of a standing order, direct debit or subscription. A contract behind it goes on."""
-    orders = [one for one in now.bank.standing_orders(now.customer_id) if one.kind != "scheduled_transfer"]
+    orders = [one for one in now.bank.standing_orders(now.customer_id) if one.kind != ONCE]
     chosen = choose(orders, wanted["order_id"], "regular payment", "order_id")
     kind, money = chosen.kind.replace("_", " "), format_money(chosen.amount_minor, chosen.currency)
-    text = f"Cancel the {kind} to {chosen.name}, {money} a month, next due on {written(chosen.next_due)}"
+    (account,) = (one for one in now.bank.accounts(now.customer_id) if one.account_id == chosen.account_id)
+    paid = f"{money} a month from your {account.label}, next due on {written(chosen.next_due)}"
+    text = f"Cancel the {kind} to {chosen.name}, {paid}"
 
     def apply(action_id: str) -> Applied:
-        now.db.execute("DELETE FROM standing_orders WHERE order_id = ?", (chosen.order_id,))
+        ended = "UPDATE standing_orders SET ended = ? WHERE order_id = ?"
+        now.db.execute(ended, (now.today.isoformat(), chosen.order_id))
         contract = f" A contract with {chosen.name} does not end by this, so tell them too."
         return f"No more is paid by it.{contract if chosen.kind != 'standing_order' else ''}", None
 

@@ -158,6 +158,10 @@ class Payee:
         return self.account_number[-4:]
 
 
+ONCE = "scheduled_transfer"
+"""Kind of a `StandingOrder` that does not repeat."""
+
+
 @dataclass(frozen=True)
 class StandingOrder:
     """A payment that repeats every month, or a transfer that waits for its day."""

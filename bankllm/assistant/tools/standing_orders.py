@@ -11,7 +11,7 @@ from typing import Any
 
 from dateutil.relativedelta import relativedelta
 
-from bankllm.assistant.bank.ledger import Bank, StandingOrder, Transaction, TransactionQuery, format_money
+from bankllm.assistant.bank.ledger import ONCE, Bank, StandingOrder, Transaction, TransactionQuery, format_money
 from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, money_in_all, month, period
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
@@ -21,7 +21,6 @@ REGULAR = "monthly, next"
 """Words before the day of what is paid each month."""
 MONTHS = 3
 """Months that are summed where no order repeats."""
-ONCE = "scheduled_transfer"
 KINDS = {
     "direct_debit": re.compile(r"\b(?:direct debits?|dds?)\b", re.IGNORECASE),
     "standing_order": re.compile(r"\b(?:standing orders?|sos)\b", re.IGNORECASE),

@@ -136,3 +136,25 @@ def test_a_key_that_is_missing_or_short(settings: Settings, reason: str, bank: S
     with pytest.raises(UsageError, match=reason) as caught:
         ActionDesk(bank, settings)
     assert "short" not in str(caught.value)
+
+
+def test_a_ledger_of_schema_1_keeps_its_ended_orders_from_then_on(bank: SQLiteBank, desk: ActionDesk) -> None:
+    before = bank.standing_orders(ME)
+    with bank.writing() as db:
+        for old in ("DROP VIEW customer_standing_orders", "ALTER TABLE standing_orders DROP COLUMN ended"):
+            db.execute(old)
+        db.execute(
+            "CREATE VIEW customer_standing_orders AS SELECT customer_id, order_id, account_id, s.kind, s.name, "
+            "amount_minor, currency, day, next_due, reference "
+            "FROM standing_orders s JOIN accounts USING (account_id) JOIN holders USING (account_id)"
+        )
+        db.execute("PRAGMA user_version = 1")
+    assert bank.standing_orders(ME) == before
+    audit.prepare(bank, desk.settings)
+    order = next(one for one in before if one.kind == "direct_debit")
+    made = desk.propose(ME, "talk", ReadyCall("cancel_transfer", {"order_id": order.order_id}))
+    desk.confirm(ME, made.action_id, made.digest)
+    assert [one for one in before if one not in bank.standing_orders(ME)] == [order]
+    with bank.reading() as db:
+        row = db.execute("SELECT ended FROM standing_orders WHERE order_id = ?", (order.order_id,)).fetchone()
+    assert row == (desk.settings.present_day.isoformat(),)

@@ -28,7 +28,7 @@ from bankllm.util.sqlite import advice, run_script, transaction
 
 APPLICATION_ID = 0x424C4547
 """Value of `PRAGMA application_id` in the header of a ledger's file."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S, CREATION_S = 5.0, 60
 """Maximum time in seconds that a call waits for other processes that use the file, and that create it."""
 
