@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, TransactionQuery
-from bankllm.assistant.understanding import WORDS, amounts, patterns, periods
+from bankllm.assistant.understanding import WORDS, amounts, calendar_words, patterns, periods
 from bankllm.assistant.understanding.names import LONGEST_NAME, beginning, fitting, plain
 from bankllm.errors import UsageError
 
@@ -81,7 +81,7 @@ def period(words: str, customer: CustomerView, today: date, *, future: bool = Fa
     if P["since_payday"].fullmatch(words.strip()) and customer.payday:
         return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
     if customer.accounts and all(account.currency == "USD" for account in customer.accounts):
-        words = periods.month_first(words)
+        words = calendar_words.month_first(words)
     found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")
     if found is None and PLACE.match(words):
         raise Unread(f"The records do not say where you paid, so I cannot look for payments {quoted(words)}.")

@@ -15,7 +15,7 @@ import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.followups import asks
-from bankllm.assistant.understanding import patterns, periods
+from bankllm.assistant.understanding import calendar_words, patterns
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.slots import P, Slots, brings_in
 from bankllm.assistant.understanding.spoken_names import SHORT
@@ -418,7 +418,7 @@ def _anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[st
         month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
         if before and others:
             yield f"{before[1].split()[0]} before {others[-1]}"
-        elif years and R["of_month"].search(words) and not re.search(periods.YEAR, words):
+        elif years and R["of_month"].search(words) and not re.search(calendar_words.YEAR, words):
             yield f"{words} of {years[-1]}"
         else:
             yield f"{words} of {month[0]}" if month else words

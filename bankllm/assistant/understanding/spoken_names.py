@@ -7,7 +7,7 @@ from rapidfuzz.distance import OSA
 
 from bankllm.assistant.bank.tools import MAX_CALLS
 from bankllm.assistant.followups import is_follow_up
-from bankllm.assistant.understanding import WORDS, patterns, periods
+from bankllm.assistant.understanding import WORDS, calendar_words, patterns
 from bankllm.assistant.understanding.names import LONGEST_NAME, fitting, plain
 from bankllm.assistant.understanding.spoken_text import WORD, P, Span, SpokenText, apart
 
@@ -24,7 +24,7 @@ _CATEGORIES = [words for name in ("near_categories", "categories") for pair in W
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
 _SURE_CATEGORY = re.compile("|".join("|".join(pair) for pair in WORDS["categories"].items()), re.IGNORECASE)
 _CATEGORY_WORDS = patterns("arguments")["category"]
-_DATE = re.compile(rf"{periods.MONTH}|(?:{periods.WEEKDAY})s?", re.IGNORECASE)
+_DATE = re.compile(rf"{calendar_words.MONTH}|(?:{calendar_words.WEEKDAY})s?", re.IGNORECASE)
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
 _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: u+)*")
 """A name among kinds of words: `C`apital letter, `u`nknown, `k` for a link such as "of"."""

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
 
-from bankllm.assistant.understanding import patterns, periods
+from bankllm.assistant.understanding import calendar_words, patterns, periods
+from bankllm.assistant.understanding.calendar_units import DayRange
 from bankllm.assistant.understanding.spoken_text import WORD, P, Span, SpokenText, apart
 from bankllm.errors import UsageError
 
 OF_YEAR = patterns("routes")["of_year"]
 _END = re.compile(r"[.?!](?=\s|$)")
-_MONTH_AFTER = re.compile(rf"[ ,:(]+(?:{periods.MONTH})\b")
+_MONTH_AFTER = re.compile(rf"[ ,:(]+(?:{calendar_words.MONTH})\b")
 """What follows "the three months" that are named after it."""
 
 
@@ -58,7 +59,7 @@ def unread_period(text: SpokenText, ordinary: Mapping[str, int]) -> list[str]:
 
 def _starts(token: re.Match[str]) -> object:
     word = token[0].lower().rstrip(".,;:?!")
-    return P["period_start"].match(token.string, token.start()) or periods.corrected(word) != word
+    return P["period_start"].match(token.string, token.start()) or calendar_words.corrected(word) != word
 
 
 def _read(text: SpokenText, today: date) -> list[Span]:
@@ -124,7 +125,7 @@ def _begins(day: str, since: str, today: date) -> bool:
     return bool(first and days and first.date_from == first.date_to == days.date_from)
 
 
-def _days(words: str, today: date) -> periods.DayRange | None:
+def _days(words: str, today: date) -> DayRange | None:
     try:
         return periods.period(words, today)
     except UsageError:

@@ -13,14 +13,14 @@ import numpy as np
 
 from bankllm.assistant.bank.tools import TOOL_NAMES
 from bankllm.assistant.linear_head import BUCKETS, LinearHead, hashed_words
-from bankllm.assistant.understanding import FOLDER, periods
+from bankllm.assistant.understanding import FOLDER, calendar_words
 
 HEAD = FOLDER / "head.safetensors"
 Embed = Callable[[list[str]], np.ndarray]
 """n texts → (n, dim) vectors of unit length."""
 WORD_WEIGHT = 2.0
 """Length of the vector of words; embeddings have 1."""
-_DATE = re.compile(rf"\b(?:{periods.MONTH}|{periods.WEEKDAY}|{periods.YEAR})\b", re.IGNORECASE)
+_DATE = re.compile(rf"\b(?:{calendar_words.MONTH}|{calendar_words.WEEKDAY}|{calendar_words.YEAR})\b", re.IGNORECASE)
 _NUMBER = re.compile(
     r"[£€$₹]? ?\d[\d.,]*k?"
     r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|\w+ty|hundred|thousand|grand|\w+er quid)\b",

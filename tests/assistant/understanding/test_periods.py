@@ -6,7 +6,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from bankllm.assistant.understanding.periods import day, month_first, period
+from bankllm.assistant.understanding.calendar_words import month_first
+from bankllm.assistant.understanding.periods import day, period
 from bankllm.errors import UsageError
 
 TODAY = date(2026, 11, 29)
