@@ -3,13 +3,14 @@
     python benchmarks/care.py --train    # 5-fold cross-validation, then the packaged head
     python benchmarks/care.py            # messages that were written without sight of the training data
 
-Ordinary messages for training are also those of Teller77 and TellerChat.
+Ordinary messages for training are also those of Teller77 and TellerChat, and the ways of asking for articles.
 """
 
 import argparse
 import csv
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.care import detection
 from bankllm.assistant.care.languages import language_reply, lines
 from bankllm.assistant.linear_head import LinearHead
@@ -30,6 +32,12 @@ Found = tuple[str, str, float]
 """Labelled kind, likeliest kind and probability of distress."""
 DATA = Path(__file__).parent / "data"
 TRAIN = DATA / "care_train.jsonl"
+TELLS = re.compile(
+    "abuse|scam|fraud|bereave|hardship|arrears|gambl|missed|debt|power_of|support_note|mule|compromised|breathing"
+    "|frozen_review|account_leave|sim_swap|suspicious|recogni[sz]ed|wrong_account|mandate|held_check|overdraft|complaint"
+    "|remote|holiday|human_agent|goodbye|moving_abroad"
+)
+"""Parts of the ids of articles that customers in distress may also ask for."""
 C, WEIGHT = 10.0, 3.0
 """scikit-learn's `C`, and the weight of `TRAIN`'s messages over those of Teller77 and TellerChat: chosen by
 cross-validation among 10, 30, 100 and 1, 3, 6."""
@@ -46,10 +54,13 @@ def read(name: str) -> list[tuple[str, str]]:
 
 
 def other_ordinary(split: str) -> list[tuple[str, str]]:
-    """Messages of Teller77 and TellerChat, without those that the training file names a kind of distress for."""
+    """Messages of Teller77, TellerChat and articles, without those that the training file names."""
     with (tellerchat.FOLDER.parent / "teller77" / f"{split}.csv").open(encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     texts += [example.messages[-1] for example in tellerchat.load(tellerchat.Understand, split)]
+    if split == "train":
+        asked = [article for id_, article in load_knowledge().items() if not TELLS.search(id_)]
+        texts += [text for article in asked for text in (*article.asked, *article.plain)]
     known = {text for text, _ in read(TRAIN.name)}
     return [(text, "ordinary") for text in texts if text not in known]
 

@@ -45,6 +45,9 @@ CLEARLY = 0.39
 messages, 1.5 % are changed by it, and most of these get the article beside the same rows."""
 SURE = 0.08
 """Lead over the second article from which an article is given without the remark that it may not be the right one."""
+NEARLY = 0.8
+"""Similarity with a way of asking from which it may be asked in other words: of TellerChat's 8,539 single messages, 177
+are so near to a sure article, and 5 of them ask for the balance, payments or a transfer."""
 UNSURE = 0.5
 """Confidence of the classifier below which its topic is not taken."""
 LEAD = (0.0, 0.08, 0.25)
@@ -97,7 +100,8 @@ class ArticleSearch:
         lead = scores[first] - unanswered
         if scores.max() - unanswered < FITS:
             return None
-        return Found(self._ids[first], bool(sure), bool(lead >= CLEARLY))
+        near = sure and scored.near[first] >= NEARLY
+        return Found(self._ids[first], bool(sure), bool(lead >= CLEARLY), bool(near))
 
     def is_topic(self, decision: Decision, scored: ArticleScores) -> bool:
         """Return whether a question is about the classifier's intent, and not another article.

@@ -1,4 +1,4 @@
-"""The knowledge articles: short answers that need no data from the ledger, one per intent of Banking77 and 225 more."""
+"""The knowledge articles: short answers that need no data from the ledger, one per intent of Banking77 and 234 more."""
 
 import json
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ class Found(NamedTuple):
     """Whether about nine of ten such articles are right."""
     clear: bool = False
     """Whether it fits by `articles.CLEARLY`."""
+    near: bool = False
+    """Whether the question is nearly one of the ways of asking for it."""
 
     @property
     def arguments(self) -> dict[str, Any]:

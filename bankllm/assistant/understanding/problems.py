@@ -50,7 +50,7 @@ BESIDE = {
 DAYS = frozenset(("date", "date_from", "date_to"))
 GIVES_WAY: dict[str, tuple[str, ...]] = {
     "replace_card": ("everyday_credit_card", "getting_spare_card"),
-    "set_limit": ("contactless_limit", "transfer_limit"),
+    "set_limit": ("contactless_limit", "limits_overview", "transfer_limit"),
     "transfer": ("bill_pay", "gift_card_scam", "international_transfer", "money_mule", "payee_add", "scam_", "zelle"),
 }
 """Acting tool → beginnings of the articles that are given instead of its question."""
@@ -106,7 +106,12 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
 
 
 def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCall | Question]:
-    """Return the items, or a search for an article in place of one look-up of all rows that no word asks for."""
+    """Return the items, or a search for an article in place of look-ups that no word asks for.
+
+    These are all look-ups of a question about what would happen, and one look-up of all rows without a word for them.
+    """
+    if items and WORDS["general_question"].search(message) and all(item.tool in LOOK_UPS for item in items):
+        return [ReadyCall("knowledge", {"question": message})]
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or items[0].tool not in EVIDENCE:
         return list(items)
     narrowed = items[0].arguments.keys() - UNNAMED - DAYS or EVIDENCE[items[0].tool].search(message)
@@ -123,6 +128,9 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     knowledge = ReadyCall("knowledge", {"article": found.article} if found.sure else found.arguments)
     if not items:
         return [knowledge] if certain and not WORDS["leaves"].search(message) else []
+    tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
+    if found.near and all(_yields(item, bool(tells)) for item in items):
+        return [knowledge]
     unread = all(map(_is_unread, items))
     unserved = WORDS["unserved"].match(message) and all(item.tool in LOOK_UPS for item in items)
     if unserved and (certain or unread):
@@ -141,7 +149,6 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return [knowledge] if enough and (gives_way or not asked) and _is_guess(item, found) else list(items)
     enough = certain or bool(wrong and item.tool == "transactions")
     enough = enough or (not own and bool(found.clear or wrong or unread))
-    tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
     guessed = certain and words and not asked
     if not (enough and (tells or guessed or (unread and found.clear))):
         return list(items)
@@ -152,6 +159,13 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     if named or asked or beside or (own and not words and not (wrong and certain)):
         return [item, knowledge] if certain or (wrong and not named) else list(items)
     return [knowledge]
+
+
+def _yields(item: ReadyCall | Question, tells: bool) -> bool:
+    """Whether an article that is asked for in nearly these words is given instead."""
+    if _is_bare_transfer(item):
+        return True
+    return item.tool in PAYMENTS | {"standing_orders"} and (tells or (item.tool in PAYMENTS and not _names(item)))
 
 
 def _is_guess(item: ReadyCall | Question, found: Found) -> bool:
@@ -177,6 +191,8 @@ def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
             return topic == "lost_or_stolen_card"
         if _is_bare_transfer(item):
             return topic in TRANSFERS
+        if WORDS["must"].search(message):
+            return False
         return topic in ACTS.get(item.tool, (topic,)) and (words is None or bool(words.search(message)))
     return bool(_names(item) or WORDS["shows"].match(message) or _is_beside(item, topic))
 

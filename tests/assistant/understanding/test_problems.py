@@ -84,6 +84,38 @@ def test_an_act_that_is_a_part_of_what_is_asked_stands_after_the_article(
 def test_a_look_up_of_all_rows_needs_a_word_for_it(tool: str, message: str) -> None:
     assert evident([ReadyCall(tool)], message) == [ReadyCall("knowledge", {"question": message})]
     named = ReadyCall(tool, {"account_id": "A1"})
+    assert "should i" in message or evident([named], message) == [named]
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("account_details", "is it safe to give my sort code and account number to someone"),
+        ("account_details", "what can somebody do with my account number"),
+        ("balance", "can my landlord see my balance"),
+        ("standing_orders", "does switching away mess up my direct debits"),
+        ("standing_orders", "do my regular payments carry on when I switch to Monzo"),
+        ("transactions", "why do you need to know what I spend"),
+        ("transactions", "what happens if I do not pay my rent"),
+    ],
+)
+def test_a_question_about_what_would_happen_asks_for_no_row(tool: str, message: str) -> None:
+    assert evident([ReadyCall(tool, {"category": "rent"})], message) == [ReadyCall("knowledge", {"question": message})]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "is it possible to see my last five payments",
+        "should I have enough for the rent on Friday",
+        "will my rent go out tomorrow",
+        "can someone help me with my balance",
+        "what did I spend if I leave out the rent",
+        "would moving 200 to savings leave me short",
+    ],
+)
+def test_a_question_about_own_rows_keeps_them(message: str) -> None:
+    named = ReadyCall("transactions", {"category": "rent"})
     assert evident([named], message) == [named]
 
 
