@@ -11,11 +11,13 @@ COMPLETE_WORDS, LONGEST_CHAIN = 4, 4
 
 _OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|now|thanks)\b\W*)*"
 _CONTINUATION = re.compile(
-    rf"{_OPENING}(?:and|also|what about|how about|same|then|plus)\b|.*[.!]\W+(?:and|(?:what|how) about)\b",
+    rf"{_OPENING}(?:and|also|what about|how about|same|then|plus)\b|.*[.!]\W+(?:and|(?:what|how) about)\b"
+    rf"|{_OPENING}what (?:should|shall|can|do) i do(?: now| next| then)?\W*$",
     re.IGNORECASE,
 )
 _REFERS = re.compile(
-    r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
+    r"\bthis(?! (?:day|week|month|quarter|year|morning|evening|weekend)\b)"
+    r"|\b(?:it|its|that|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
     r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|more|rest)\b"
     r"|\b(?:day|week|month|quarter|year) (?:before|previous|prior)\W*$"
     r"|\b(?:(?:big|larg|small|cheap|high|low|new|lat|old|dear)\w*est|most expensive|last|first)\W*$",
@@ -45,10 +47,15 @@ def continued(message: str) -> str:
     return _CONTINUATION.sub("", message, count=1).strip() or message
 
 
+def refers(message: str) -> bool:
+    """Whether a message has a word that refers to an earlier one, or corrects it."""
+    return _REFERS.search(message) is not None
+
+
 def stands_alone(message: str) -> bool:
     """Whether a message can be read without the ones before it: it is no fragment, and refers to nothing else."""
-    refers = _REFERS.search(message) or _FRAGMENT.match(message) or is_follow_up(message)
-    return len(message.split()) >= COMPLETE_WORDS and not refers
+    continues = refers(message) or _FRAGMENT.match(message) or is_follow_up(message)
+    return len(message.split()) >= COMPLETE_WORDS and not continues
 
 
 def earlier(said: Sequence[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from bankllm.assistant.conversation_orders import ConversationOrders
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, Question
-from bankllm.assistant.followups import continued, earlier, is_follow_up
+from bankllm.assistant.followups import continued, earlier, is_follow_up, refers
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.references import overdraft_interest, spelled_out
 from bankllm.assistant.turn import Encoded, PendingChat
@@ -125,16 +125,20 @@ class Reading:
         return self.parts.articles.best(self._scores(text), decision)
 
     def classify_in_context(self) -> None:
-        """Classify an unclear message together with the turn before it; keep the clearer decision, and its text."""
+        """Classify an unclear message together with the turn before it; keep the clearer decision, and its text.
+
+        A follow-up that refers to something ("and for cash there") means nothing alone.
+        """
         alone, follows = self.pending.decision, is_follow_up(self.message)
-        if not self.turns or not (alone.alternatives or (alone.confidence < CLEAR and follows)):
+        meaningless = follows and refers(self.message)
+        if not self.turns or not (alone.alternatives or meaningless or (alone.confidence < CLEAR and follows)):
             return
         text = mask(f"{self.turns[0].user_message} {continued(self.message)}")
         together = self.decide(text)
-        if not together.alternatives and together.confidence > alone.confidence:
+        if not together.alternatives and (meaningless or together.confidence > alone.confidence):
             self.pending.decision, self.asked = together, text
         elif follows:
-            self.asked = text
+            self.pending.decision, self.asked = alone._replace(is_topic=alone.is_topic and not meaningless), text
 
     def _scores(self, text: str) -> ArticleScores:
         known = self.pending.scores

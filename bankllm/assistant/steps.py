@@ -117,7 +117,7 @@ def decides(reading: Reading) -> Items | None:
 
 
 def fixed(reading: Reading) -> Items | None:
-    """Another language, a complaint, the day, and the list of payees."""
+    """Another language, a complaint, the day, and the lists of cards and payees."""
     message, day = reading.message, reading.today
     if text := language_reply(message):
         return [Facts(text)]
@@ -125,6 +125,8 @@ def fixed(reading: Reading) -> Items | None:
         return [complaint]
     if P["today"].fullmatch(message):
         return [Facts(f"Today is {day:%A}, {statement.day(day)}.")]
+    if P["cards"].fullmatch(message):
+        return [ReadyCall("card_status")]
     return [ReadyCall("payees")] if P["payees"].fullmatch(message) else None
 
 

@@ -111,9 +111,11 @@ class TransactionQuery:
     described: str | None = None
     """Words of the description, for `statement.Statement`. Banks ignore it."""
     foreign: str | None = None
-    """ISO code of the currency in which was paid, for `statement.Statement`. Banks ignore it."""
+    """ISO code of the currency in which was paid, or `ABROAD`, for `statement.Statement`. Banks ignore it."""
 
 
+ABROAD = "abroad"
+"""`TransactionQuery.foreign` of payments in any other currency than the account's."""
 LATEST = TransactionQuery(limit=5)
 
 

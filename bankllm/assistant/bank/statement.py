@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from datetime import date
 from typing import Any
 
-from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
+from bankllm.assistant.bank.ledger import ABROAD, Bank, Transaction, TransactionQuery, format_money
 
 MAX_ROWS = 100
 """Rows of a table in a result."""
@@ -117,7 +117,9 @@ class Statement:
         self._names = {a.account_id: f"the {a.name}" for a in every}
         self.accounts = [a for a in every if query.account_id in (None, a.account_id)]
         self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
-        if query.foreign:
+        if query.foreign == ABROAD:
+            self.rows = [row for row in self.rows if row.original_currency not in (None, row.currency)]
+        elif query.foreign:
             self.rows = [row for row in self.rows if query.foreign in (row.currency, row.original_currency)]
         if query.kind == "own_transfer" and query.direction == "in":  # of a joint account, not the other holder's
             sent = bank.transactions(customer_id, TransactionQuery(kind="own_transfer", direction="out"))
@@ -165,7 +167,8 @@ class Statement:
             self._names.get(value, value.replace("_", " ")) for part in query.without for value in part.values()
         ]
         words += f" without {' and '.join(left_out)}" if left_out else ""
-        words += f" in {query.foreign}" if query.foreign else ""
+        foreign = "other currencies" if query.foreign == ABROAD else query.foreign
+        words += f" in {foreign}" if foreign else ""
         words += f" still {query.status}" if query.status == "pending" else ""
         if query.account_id:
             words += f" {'into' if query.direction == 'in' else 'from'} the {self.accounts[0].name}"

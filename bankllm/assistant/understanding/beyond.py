@@ -9,7 +9,7 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label, quoted
 from bankllm.assistant.understanding.sum_wishes import wish
 
 READS = frozenset(("balance", "spending", "transactions"))
@@ -36,6 +36,9 @@ def beyond(
         return REPLIES["cared_for"]
     if _is_of_somebody_else(message, tools, customer_id, ordinary, view):
         return REPLIES["other"]
+    rows = P["rows_of"].search(message) if tools & (READS | SHOWS) else None
+    if rows and rows[1].lower() not in ordinary and not fitting(rows[1], view().names):
+        return REPLIES["unknown"].format(quoted(rows[1]))
     if tools & (READS | SHOWS) and P["secret"].search(message):
         return REPLIES["secret"]
     given = {name for call in calls for name in call}

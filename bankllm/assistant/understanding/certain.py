@@ -22,6 +22,8 @@ ARTICLES = patterns("certain_articles")
 LATE = "balance_not_updated_after_bank_transfer"
 WEEK = timedelta(days=7)
 """Longest period of which all payments in are listed, among which somebody's may be."""
+USUAL_PERIOD = "last 3 months"
+"""Period of income and spending that are compared if the message names none."""
 FEES = {"spending": "fees_taken", "transactions": "fee_of_day"}
 NAME = re.compile(WORDS["certain_names"]["name"])
 Items = list[ReadyCall | Question | Facts]
@@ -35,6 +37,10 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         return [Facts(REPLIES[refused]), *_article(message)]
     if P["splits"].search(message) and not _asks_how(message):
         return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
+    if P["out_than_in"].search(message) and not _asks_how(message):
+        days = rules.read("spending", [message])[0].get("period", USUAL_PERIOD)
+        wished = [{"tool": "spending", "direction": way, "period": days} for way in ("in", "out")]
+        return [*resolve(wished, rules.customer, today)]
     if fees := next((tool for tool, words in FEES.items() if P[words].search(message)), ""):
         days = rules.read(fees, [message])[0].get("period", "")
         if days and not P["several"].search(message) and set(rules.names(message)) <= {*P["fee"].findall(message)}:

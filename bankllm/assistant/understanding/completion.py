@@ -8,13 +8,14 @@ from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.names import plain
+from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.slots import P, Slots, brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 
 COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
+ROWS_OF = patterns("beyond")["rows_of"]
 SUBJECTS = frozenset(("merchant", "category"))
 """Arguments that say of what the payments are."""
 ROUTES, WAITING = patterns("routes"), patterns("waiting")
@@ -23,6 +24,8 @@ ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)",
 
 def completed(call: Call, message: str, customer: CustomerView, today: date) -> Call:
     """Return the only call of a message with what else the message says about it."""
+    if call["tool"] == "report_card" and P["still_has"].search(message):
+        return {"tool": "freeze_card"} | ({"card": call["card"]} if "card" in call else {})
     if call["tool"] == "report_card" and not P["stolen"].search(message) and not P["lost"].search(message):
         return {name: value for name, value in call.items() if name != "kind"}  # which of both was not said
     if call["tool"] == "standing_orders" and P["coming"].search(message):
@@ -31,6 +34,9 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     if call["tool"] not in COMPLETED:
         return call
     added: dict[str, str] = {"period": "this month"} if call["tool"] in SUMS and P["not_yet"].search(message) else {}
+    rows = ROWS_OF.search(message) if not call.keys() & SUBJECTS else None
+    if rows and fitting(rows[1], customer.names):
+        added["merchant"] = rows[1]
     message = with_exclusion_last(message)
     if P["refunds"].search(message) and call["tool"] != "balance":
         call = {name: words for name, words in call.items() if name != "direction"}

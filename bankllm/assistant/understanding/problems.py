@@ -102,7 +102,7 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
     """Whether all that was understood is one look-up of nothing that the customer has: it may ask about the bank."""
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or WORDS["own"].search(message):
         return False
-    return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
+    return items[0].tool in PAYMENTS and not _named(items[0])
 
 
 def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCall | Question]:
@@ -114,7 +114,7 @@ def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCa
         return [ReadyCall("knowledge", {"question": message})]
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or items[0].tool not in EVIDENCE:
         return list(items)
-    narrowed = items[0].arguments.keys() - UNNAMED - DAYS or EVIDENCE[items[0].tool].search(message)
+    narrowed = _named(items[0]) - DAYS or EVIDENCE[items[0].tool].search(message)
     return list(items) if narrowed else [ReadyCall("knowledge", {"question": message})]
 
 
@@ -154,7 +154,7 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return list(items)
     if isinstance(item, Question) or unread or guessed:
         return [knowledge]
-    named = item.arguments.keys() - UNNAMED - DAYS
+    named = _named(item) - DAYS
     beside = item.tool in BESIDE and not WORDS["general"].search(message)
     if named or asked or beside or (own and not words and not (wrong and certain)):
         return [item, knowledge] if certain or (wrong and not named) else list(items)
@@ -206,7 +206,12 @@ def _lacks_payee(item: ReadyCall | Question) -> bool:
 
 
 def _names(item: ReadyCall | Question) -> bool:
-    return isinstance(item, ReadyCall) and not item.unread and bool(item.arguments.keys() - UNNAMED)
+    return isinstance(item, ReadyCall) and not item.unread and bool(_named(item))
+
+
+def _named(item: ReadyCall) -> set[str]:
+    """Return the arguments that name something of the customer's; "by card" names nothing."""
+    return {name for name, value in item.arguments.items() if name not in UNNAMED and (name, value) != ("kind", "card")}
 
 
 def _is_unread(item: ReadyCall | Question) -> bool:

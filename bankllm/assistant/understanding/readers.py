@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
 
-from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, TransactionQuery
+from bankllm.assistant.bank.ledger import ABROAD, Account, Bank, Card, Payee, TransactionQuery
 from bankllm.assistant.understanding import WORDS, amounts, calendar_words, patterns, periods
 from bankllm.assistant.understanding.names import LONGEST_NAME, beginning, fitting, plain
 from bankllm.errors import UsageError
@@ -178,6 +178,8 @@ def _left_out(words: str, customer: CustomerView) -> Values:
 
 def foreign(words: str, customer: CustomerView) -> Values:
     """Read the currency of payments, or the place of a trip by the currency in which one pays there."""
+    if P["anywhere_abroad"].fullmatch(words):
+        return {"foreign": ABROAD}
     code = next((code for code, names in CURRENCIES.items() if names.fullmatch(words)), None)
     place = next((code for code, names in PLACES.items() if names.fullmatch(words)), None)
     home = customer.accounts[0].currency if customer.accounts else None

@@ -77,7 +77,7 @@ class Rules:
             return []
         said, asked, heard = messages, wish(messages[-1]).asked, _heard(messages)
         messages = [*messages[:-1], R["thanks"].sub("", messages[-1])]
-        if R["cards"].fullmatch(messages[-1]):
+        if P["cards"].fullmatch(messages[-1]):
             return [{"tool": "card_status"}]
         if back := R["pays_back"].fullmatch(messages[-1]):
             return [{"tool": "transfer", "to": back[1]}]

@@ -30,7 +30,7 @@ class Wish(NamedTuple):
     """The message without the words of the wish, or the message if no other word is left."""
     asked: Call
     """`per`: the unit of an average. `by`: `merchant`, `shop` or `category`, with `order` and `limit`. `without`: words
-    for what a sum or list leaves out. `foreign`: a currency, or the place of a trip where one pays with it."""
+    for what a sum or list leaves out. `foreign`: a currency, the place of a trip where it is paid, or `abroad`."""
 
 
 def wish(message: str) -> Wish:
@@ -47,6 +47,9 @@ def wish(message: str) -> Wish:
         asked["foreign"] = abroad["words"]
         rest = f"{rest[: abroad.start()]} {rest[abroad.end() :]}"
         rest = P["trip"].sub(" ", " ".join(rest.split())) if trip else rest
+    elif anywhere := None if P["no_trip"].search(rest) else P["abroad"].search(rest):
+        asked["foreign"] = anywhere["words"]
+        rest = f"{rest[: anywhere.start('words')]} {rest[anywhere.end('words') :]}"
     if by := _by(rest):
         return Wish(rest, asked | by)
     rate, average = P["rate"].search(rest), None if P["no_average"].search(rest) else P["average"].search(rest)
