@@ -8,19 +8,17 @@ from collections.abc import Sequence
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import ReadyCall
-from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.readers import accounts_named
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, SURE, Rules, of_before, routed
-from bankllm.assistant.understanding.slots import P, brings_in
+from bankllm.assistant.understanding.routes import CHOSEN, LOOK_UPS, P, R, of_before, routed
+from bankllm.assistant.understanding.rules import SURE, Rules
+from bankllm.assistant.understanding.slots import brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
-
-R = patterns("routes")
 
 DAYS = ("period", "date")
 FOUND = (*DAYS, "account", "minimum", "maximum")

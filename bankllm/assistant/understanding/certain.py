@@ -12,9 +12,10 @@ from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
 from bankllm.assistant.understanding.resolve import resolve
-from bankllm.assistant.understanding.rules import CHOSEN, Rules
+from bankllm.assistant.understanding.routes import CHOSEN, R
+from bankllm.assistant.understanding.rules import Rules
 
-P, ROUTES = patterns("certain"), patterns("routes")
+P = patterns("certain")
 REFUSED = patterns("refused")
 REPLIES: dict[str, str] = WORDS["refused_replies"]
 ARTICLES = patterns("certain_articles")
@@ -65,7 +66,7 @@ def _asks_how(message: str) -> bool:
 
 def _received(message: str, rules: Rules, today: date) -> Items:
     """Say that no payment came from a person whom the customer's records do not know, and list those of the days."""
-    if not (P["came"].search(message) and P["asks_if_came"].search(message)) or ROUTES["how_to"].search(message):
+    if not (P["came"].search(message) and P["asks_if_came"].search(message)) or R["how_to"].search(message):
         return []
     relative, named = P["relative"].search(message), NAME.search(message)
     name = next(filter(None, named.groups()), "") if named else ""

@@ -9,15 +9,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import calendar_words, patterns
+from bankllm.assistant.understanding.clauses import by_clause, chosen_tool, clauses
 from bankllm.assistant.understanding.readers import CustomerView
-from bankllm.assistant.understanding.slots import P, Slots, brings_in
+from bankllm.assistant.understanding.routes import CHOSEN, LOOK_UPS, P, R, of_before, routed
+from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.spoken_names import SHORT
 from bankllm.assistant.understanding.sum_wishes import SUMMED, SUMS, wish, with_wish
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
@@ -38,15 +40,9 @@ REPEATED = {
 
 MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details", "card_status", "transfer"))
 """What a message of few words is taken for, although it only names a merchant."""
-R = patterns("routes")
 UNUSED = patterns("unused")
-CHOSEN = patterns("wishes")
-"""Tool → words of a clause that choose it."""
 LEFT = ("left_after", "left_once", "left_less")
 """Patterns of questions for what is left after a regular payment."""
-MAX_CLAUSES = 12
-LOOK_UPS = frozenset(("balance", "spending", "transactions", "standing_orders", "knowledge"))
-"""Tools among which words decide against the head."""
 EXCLUSIVE = (frozenset(("merchant", "category")), frozenset(("minimum", "maximum")))
 """Arguments of which one from the last message replaces all from earlier ones."""
 COMPLETE = [frozenset((subject, more)) for subject in ("merchant", "category") for more in ("period", "limit")]
@@ -86,7 +82,9 @@ class Rules:
             return [{"tool": "balance"}, {"tool": "standing_orders", "merchant": due[0]}]
         averages = FIGURES["average"].search(messages[-1]) or FIGURES["often"].search(messages[-1])
         if not (asked.keys() - {"per"} or averages) and (regular := self._regular(messages)):
-            return [*self._beside(messages[-1]), *regular]
+            rest = ((chosen_tool(one), one) for one in clauses(messages[-1]) if not R["monthly"].search(one))
+            beside = [self.read(name, [one]) for name, one in rest if name in LOOK_UPS - {"standing_orders"}]
+            return [*chain.from_iterable(beside), *regular]
         whole = self.probabilities(said)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
         if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
@@ -117,7 +115,7 @@ class Rules:
             return []
         messages = heard if tool in LOOK_UPS else messages  # an order is read as it was written
         others = (number for number in np.flatnonzero(whole[:-1] > SECOND) if number != whole.argmax())
-        wishes = self._by_clause(messages[-1], tool)
+        wishes = by_clause(messages[-1], tool, self._slots)
         wishes = wishes or [(messages, name) for name in (tool, *(TOOL_NAMES[number] for number in others))]
         calls = [
             call
@@ -152,14 +150,6 @@ class Rules:
         if found["to"] and R["own_money"].search(message):
             return [{"tool": "standing_orders", "to": found["to"][0]}]
         return [{"tool": "standing_orders", "merchant": name} for name in found["merchant"][:MAX_CALLS]]
-
-    def _beside(self, message: str) -> list[Call]:
-        """Return the calls of the clauses that ask nothing about each month, and whose words choose a tool."""
-        others = [clause for clause in _clauses(message) if not R["monthly"].search(clause)]
-        chosen = [(next((name for name, words in CHOSEN.items() if words.search(one)), ""), one) for one in others]
-        return [
-            call for name, one in chosen if name in LOOK_UPS - {"standing_orders"} for call in self.read(name, [one])
-        ]
 
     def _with_subject(self, calls: list[Call], message: str) -> list[Call]:
         """Give sums of which no clause names a merchant or category the only one that the message names."""
@@ -214,46 +204,6 @@ class Rules:
         if tool == "transfer" and not R["bounded"].search(message) and not days:
             return False
         return not ordered and bool(slots.names.own("merchant") or (days and slots.names.categories()))
-
-    def _by_clause(self, message: str, tool: str) -> list[tuple[list[str], str]]:
-        """Return several tools, each with the texts to read; empty if the message has one wish.
-
-        A clause has its own wish if closed lists of words choose its tool, or if it names a merchant or category and a
-        period, or asks by a word of its own. What such a clause lacks is taken from the one before it.
-        """
-        parts = _clauses(message)
-        if not 1 < len(parts) <= MAX_CLAUSES:
-            return []
-        sums = tool if tool in SUMS else "spending"
-        wishes: list[tuple[str, str, str]] = []
-        """Tool, text, and what makes it a wish."""
-        for clause in parts:
-            slots = self._slots(clause)
-            chosen = next((name for name, words in CHOSEN.items() if words.search(clause)), "")
-            named = not chosen and bool(slots.names.own("merchant") or slots.names.categories())
-            if chosen and wishes and wishes[-1][2] != "chosen" and R["refers"].search(clause):
-                wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
-            elif chosen:
-                wishes.append((chosen, clause, "order" if chosen == "transfer" else "chosen"))
-            elif wishes and wishes[-1][2] == "chosen" and not named and R["refers"].search(clause):
-                wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), "chosen"
-            elif _is_wish(clause, slots, named, bool(wishes)):
-                wishes.append((sums, clause, "period"))
-            elif wishes:
-                wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), wishes[-1][2]
-            elif named or R["transactions"].search(clause):
-                wishes.append((sums, clause, "named"))
-        chosen_tools = {name for name, _, kind in wishes if kind == "chosen"}
-        if not chosen_tools & LOOK_UPS:
-            wishes = [one for one in wishes if one[2] != "named" or (chosen_tools and R["asks"].match(one[1]))]
-        if len(wishes) == 1 and wishes[0][2] == "order" and tool in LOOK_UPS:
-            (_, text, _), order = wishes[0], next(one for one in parts if CHOSEN["transfer"].search(one))
-            return [([order], "transfer"), ([text.replace(order, "", 1).strip(" ,") or text], tool)]
-        others = sum(kind != "chosen" for _, _, kind in wishes)
-        if others + len(chosen_tools) < 2:
-            return []
-        earlier = [[text] if name in SUMS and kind != "chosen" else [] for name, text, kind in wishes]
-        return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]
 
     def read(self, tool: str, messages: Sequence[str]) -> list[Call]:
         """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
@@ -313,98 +263,10 @@ class Rules:
         return Slots(message, self.head.ordinary, self.today, self.customer.names)
 
 
-def of_before(message: str, earlier: str) -> str:
-    """Return the tool of a message that only asks for the state of what the message before it names."""
-    if R["works"].search(message) and R["card"].search(earlier):
-        return "card_status"
-    return "standing_orders" if R["have_already"].fullmatch(message) and R["standing_orders"].search(earlier) else ""
-
-
 def _heard(messages: Sequence[str]) -> list[str]:
     """Return the messages that are read, without thanks and without what `sum_wishes` reads."""
     *earlier, last = (wish(message).plain for message in messages)
     return [*earlier, R["thanks"].sub("", last)]
-
-
-def _is_wish(clause: str, slots: Slots, named: bool, follows: bool) -> bool:
-    """Whether a clause asks for payments that are not those of the clause before it."""
-    asks, lists = follows and bool(R["asks"].match(clause)), bool(R["transactions"].search(clause))
-    own = bool(slots.periods()) or (follows and lists)
-    return (named and (own or asks)) or (own and (asks or lists))
-
-
-def _between(message: str, first: str, last: str) -> str:
-    return message[message.find(first) : message.find(last) + len(last)]
-
-
-def _clauses(message: str) -> list[str]:
-    whole_ranges = P["between"].sub("\\1\0and ", message)  # "between the 3rd and the 9th" is one wish
-    return [part.replace("\0", " ") for part in P["clause"].split(whole_ranges)]
-
-
-def routed(tool: str, message: str, earlier: str = "") -> str:
-    """Return the tool after closed lists of words: what repeats or is to come, what is there, a sum, a list.
-
-    A message that asks neither for a sum nor for a list asks as the one before it.
-    """
-    if R["how_much"].fullmatch(message):
-        return "standing_orders" if earlier and routed("spending", earlier) == "standing_orders" else "spending"
-    if tool in LOOK_UPS and R["overdraft_fees"].search(message):
-        return "transactions"
-    if tool in LOOK_UPS | {"account_details", "card_status", "set_limit"} and R["overdraft"].search(message):
-        return "balance"
-    if tool == "set_limit" and "overdraft" in message.lower():
-        return "knowledge"  # the limit of a card is another one
-    own_limit = R["card_limit"].search(message) or R["own_limit"].search(message)
-    if (tool in LOOK_UPS | {"set_limit"} and own_limit) or R["a_day"].search(message):
-        return "card_status"
-    if R["last_four"].search(message):
-        return "card_status"
-    if tool in ("report_card", "replace_card") and R["refused"].search(message) and not R["new_card"].search(message):
-        return "card_status"
-    if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
-        return "report_card"
-    if tool in LOOK_UPS | {"account_details"} and R["misused"].search(message):
-        return "knowledge"
-    if tool == "knowledge" and R["refunds"].search(message):
-        return "transactions"
-    if tool == "knowledge" and R["freeze"].match(message):
-        return "freeze_card"
-    if tool in LOOK_UPS and R["cancel_transfer"].search(message):
-        return "cancel_transfer"
-    if tool in LOOK_UPS - {"knowledge"} and R["coming"].search(message):
-        return "standing_orders"
-    if tool not in LOOK_UPS or R["how_to"].search(message):
-        return tool
-    if CHOSEN["transactions"].search(message) or P["shares_in"].search(message):
-        return "transactions"
-    if R["bill"].search(message):
-        return "standing_orders"
-    if tool == "knowledge" and R["transfer"].search(message):
-        return "transfer"
-    if R["dispute"].search(message):
-        return "knowledge"
-    if tool == "knowledge" and R["card_status"].search(message):
-        return "card_status"
-    if named := next((one for one in ("standing_orders", "account_details") if R[one].search(message)), None):
-        return named
-    if R["balance"].search(message) and not R["moved"].search(message):
-        return "balance"
-    if tool == "knowledge" or (tool == "standing_orders" and not R["past"].search(message)):
-        return tool
-    earned = brings_in(message) and not CHOSEN["balance"].search(message)
-    if tool == "balance" and not earned and not R["moved"].search(message):
-        return tool
-    if R["bounded"].search(message) or R["has_come"].search(message):
-        return "transactions"  # a sum cannot leave out payments by their amount
-    if P["less_refunds"].search(message):
-        return "spending"  # a list does not take them off
-    sums, lists = R["spending"].search(message), R["transactions"].search(message)
-    if not sums and not lists:
-        sums, lists = R["spending"].search(earlier), R["transactions"].search(earlier)
-    if bool(sums) == bool(lists) and tool in ("spending", "transactions"):
-        return tool
-    return "transactions" if lists else "spending"
 
 
 def _anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[str]) -> Iterator[str]:
