@@ -3,7 +3,7 @@
 The payment, the kinds and the account that it does not name are those of the reply before it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -35,6 +35,8 @@ def of_due(
     """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
+    if P["still"].search(message) and (found := _named(message, customer, named)):
+        return found
     if P["past"].search(message) or P["how_to"].search(message):
         return []
     if P["enough"].search(message) or (regular and P["leaves"].search(message)):
@@ -45,17 +47,23 @@ def of_due(
         return [*last]
     asks_due = P["asks_due"].search(message)
     days = _days(message, customer, today) if regular or P["waits"].search(message) else {}
-    if asks_due or P["waits"].search(message) or (regular and is_follow_up(message) and _is_short(message)):
-        names = P["next_one"].sub(" ", message)
-        found = [call for words in named(names) if (call := _subject(words, customer))]
-        if found:
-            return [ReadyCall(REGULAR, {**each, **days}) for each in found]
+    follows = regular and is_follow_up(message) and _is_short(message)
+    about = asks_due or follows or P["waits"].search(message)
+    if about and (found := _named(P["next_one"].sub(" ", message), customer, named, days)):
+        return found
     if asks_due and P["refers"].search(message) and not days:
         return _of_last(last)
     if regular and days and P["of_those"].search(message):
         kept = {name: value for name, value in last[-1].arguments.items() if name in ("kinds", "account_id")}
         return [ReadyCall(REGULAR, {**kept, **days})]
     return []
+
+
+def _named(
+    message: str, customer: CustomerView, named: Named, days: Mapping[str, Any] | None = None
+) -> list[ReadyCall]:
+    found = (subject_of(words, customer) for words in named(message))
+    return [ReadyCall(REGULAR, {**each, **(days or {})}) for each in found if each]
 
 
 def _of_last(last: Sequence[ReadyCall]) -> list[ReadyCall]:
@@ -90,7 +98,8 @@ def _days(message: str, customer: CustomerView, today: date) -> dict[str, Any]:
         return {}
 
 
-def _subject(words: str, customer: CustomerView) -> dict[str, Any]:
+def subject_of(words: str, customer: CustomerView) -> dict[str, Any]:
+    """Return the merchant, category or payee that words name; empty if they name none of the customer's."""
     try:
         return subject("merchant", words, customer, near=True)
     except (Ask, Unread):

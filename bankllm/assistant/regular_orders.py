@@ -1,51 +1,125 @@
-"""An order to end a direct debit, standing order or subscription: "get rid of that direct debit for me".
+"""An order to end direct debits, standing orders or subscriptions: "get rid of that direct debit for me".
 
-It becomes a call of `cancel_transfer` with `order_id`, an argument that no language model and no MCP client can give.
+It becomes calls of `cancel_transfer` with `order_id`, an argument that no language model and no MCP client can give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import date
 
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.bank.ledger import ONCE, StandingOrder
-from bankllm.assistant.facts import Facts, ReadyCall
+from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.tools.standing_orders import kinds_named
-from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.names import plain
+from bankllm.assistant.understanding import amounts, patterns
+from bankllm.assistant.understanding.readers import P as ANSWERS
+from bankllm.assistant.understanding.resolve import answered, told_apart
+from bankllm.errors import UsageError
 from bankllm.vectors.namespaces import Message
 
 P = patterns("regular_orders")
-WHICH = "Which regular payment do you want to cancel: {}?"
+ORDER = "order_id"
+"""Slot of the question which regular payment is meant."""
+Ended = list[ReadyCall | Question]
 
 
-def orders_to_end(message: str, turns: Sequence[Message]) -> bool:
-    """Whether a message orders to end something, or answers which regular payment is meant."""
-    asked = bool(turns) and turns[0].assistant_response.startswith(WHICH[: WHICH.index("{")])
-    return bool((asked or P["ends"].search(message)) and not P["asks"].search(message))
+def orders_to_end(message: str) -> str:
+    """Return the parts of a message that order to end something; empty if none does."""
+    parts = P["parts"].split(message)
+    return ", ".join(part for part in parts if P["ends"].search(part) and not P["asks"].search(part))
 
 
-def ended(message: str, turns: Sequence[Message], orders: Sequence[StandingOrder]) -> ReadyCall | Facts | None:
-    """Return the call that ends the regular payment that the message names, or that was spoken of; else None."""
+def means_another(waited: Proposal, message: str) -> bool:
+    """Whether a message corrects which regular payment is ended: "no, I meant Sky"."""
+    return ORDER in waited.arguments and "?" not in message and P["corrects"].match(message) is not None
+
+
+def without_kept(message: str) -> str:
+    """Return the message without what it does not want to end: "not the big one to the joint"."""
+    return P["kept"].sub(" ", message)
+
+
+def ended(
+    message: str,
+    turns: Sequence[Message],
+    orders: Sequence[StandingOrder],
+    named: Sequence[Collection[str]],
+    today: date,
+) -> Ended:
+    """Return the calls that end the regular payments that the message names, or that was spoken of, or the question
+    which one is meant; empty if the message is about no regular payment.
+
+    `named` are the names of the ledger for each name in the message.
+    """
     kinds = kinds_named(message)
     regular = [one for one in orders if one.kind != ONCE and one.kind in (kinds or (one.kind,))]
-    named = [one for one in regular if _names(message, one) and (kinds or one.kind != "standing_order")]
-    if not named and not (kinds or P["refers"].search(message)):
-        return None
-    before = next((found for turn in turns[:2] if (found := _spoken_of(turn, regular))), [])
-    found = named or before or (regular if kinds else [])
-    if len(found) == 1:
-        return ReadyCall("cancel_transfer", {"order_id": found[0].order_id})
-    return Facts(WHICH.format(", ".join(dict.fromkeys(one.name for one in found)))) if kinds and found else None
+    wanted = [one for one in regular if kinds or one.kind != "standing_order"]
+    fitting = [found for names in named if (found := [one for one in wanted if one.name in names])]
+    unclear = [found for found in fitting if len(found) > 1 and not P["all"].search(message)]
+    if fitting:
+        return [_which(unclear[0])] if unclear else _calls([one for found in fitting for one in found])
+    if not (kinds or P["refers"].search(message)):
+        return []
+    found = _told_apart(message, regular) if kinds else []
+    found = found or next((said for turn in turns[:2] if (said := _spoken_of(turn, regular))), [])
+    found = _told_apart(message, found) or found or (regular if kinds else [])
+    if len(found) == 1 or P["all"].search(message):
+        return _calls(found)
+    asked = _which(found)
+    which = P["kind_words"].sub("", P["ends"].sub("", message))
+    return chosen(asked, which, found, today) or ([asked] if found else [])
+
+
+def none_to_end(message: str, words: Sequence[str]) -> list[ReadyCall | Facts]:
+    """Return what to say of names to which nothing is paid regularly: a card that a firm charges can refuse it."""
+    if not words or P["one_payment"].search(message):
+        return []
+    names = " or ".join(f"“{one}”" for one in words)
+    found = Facts(f"I found no direct debit, standing order or subscription for {names}.")
+    return [found, ReadyCall("knowledge", {"question": message, "article": "subscription_block"})]
+
+
+def chosen(question: Question, message: str, orders: Sequence[StandingOrder], today: date) -> Ended:
+    """Return the calls that an answer to the question which payment is meant asks for; empty if it is no answer."""
+    asked = [one for one in orders if one.name in question.options]
+    if ANSWERS["both"].fullmatch(message.strip(" .!,")) or P["all"].search(message):
+        return _calls(asked)
+    call = answered(question, message, today) or {}
+    return _calls(_told_apart(message, asked) or [one for one in asked if one.name == call.get(ORDER)])
+
+
+def _calls(orders: Sequence[StandingOrder]) -> Ended:
+    return [
+        ReadyCall("cancel_transfer", {ORDER: order_id}) for order_id in dict.fromkeys(one.order_id for one in orders)
+    ]
+
+
+def _which(orders: Sequence[StandingOrder]) -> Question:
+    options = tuple(dict.fromkeys(one.name for one in orders))
+    text = f"Which regular payment do you want to cancel: {', '.join(options)}?"
+    return Question("cancel_transfer", ORDER, text, options, {"tool": "cancel_transfer"})
 
 
 def _spoken_of(turn: Message, orders: Sequence[StandingOrder]) -> list[StandingOrder]:
-    """Return the payments that a turn about regular payments names; those of the customer's own words come first."""
+    """Return the payments that a turn about regular payments names; one of the customer's own words comes first."""
     if not P["regular"].search(f"{turn.user_message} {turn.assistant_response}"):
         return []
-    asked = [one for one in orders if _names(turn.user_message, one)]
-    return asked or [one for one in orders if one.name in turn.assistant_response]
+    found = [one for one in orders if one.name in turn.assistant_response]
+    return _told_apart(turn.user_message, found) or found
 
 
-def _names(message: str, order: StandingOrder) -> bool:
-    """Whether a message has the name of the payment, or its first word."""
-    text, name = f" {plain(P['kind_words'].sub(' ', message))} ", plain(order.name)
-    first = name.split()[0] if name else ""
-    return bool(name) and (f" {name} " in text or (len(first) > 2 and f" {first} " in text))
+def _told_apart(message: str, orders: Sequence[StandingOrder]) -> list[StandingOrder]:
+    """Return the only payment with the amount that the message names ("the fifty one"), or with a word of its name."""
+    text = P["kind_words"].sub(" ", without_kept(message))
+    minor = {_minor(word) for word in P["amount"].findall(text)}
+    if len(found := [one for one in orders if one.amount_minor in minor]) == 1:
+        return found
+    names = told_apart(text, [one.name for one in orders])
+    return [one for one in orders if one.name in names]
+
+
+def _minor(word: str) -> int | None:
+    try:
+        money = amounts.amount(word)
+    except UsageError:
+        return None
+    return money.amount_minor if money else None

@@ -19,6 +19,7 @@ BETWEEN = "\n\n"
 """Between two parts of a reply."""
 ONE_AT_A_TIME = "I ask about one thing at a time. Once this is settled, tell me again about the rest."
 AFTER_THIS = "I do one thing at a time. After your yes to this I ask you about the next one."
+THEN_THE_REST = "Then tell me again about the rest."
 WITHDRAWN = "I have not done this: {}. Tell me what you would like instead."
 UNASKED = ("knowledge", "small_talk")
 """Tools that answer another question than a correction such as "no, the other one"."""
@@ -39,7 +40,7 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
     actions = [item for item in asking if isinstance(item, ReadyCall)]
     if actions[1:] and asking[:2] == actions[:2]:
         pending.question = Question(actions[1].tool, NEXT, "", call=actions[1].arguments)
-        later = [Facts(AFTER_THIS)]
+        later = [Facts(f"{AFTER_THIS} {THEN_THE_REST}" if asking[2:] else AFTER_THIS)]
     if pending.withdrawn and not any(not isinstance(item, Facts) and item.tool in PLANS for item in asking):
         asks = "?" in pending.message
         items = [one for one in pending.items if asks or isinstance(one, Facts) or one.tool not in UNASKED]

@@ -43,19 +43,22 @@ def decision(message: str, waited: Proposal, today: date) -> str:
 def refuses(message: str) -> bool:
     """Whether a message says no and why, and wishes nothing else: "better not, Daniel would never forgive me"."""
     parts = [part for part in re.split(r"[,.;!]+", message) if part.strip()]
-    ends = [part for part in (*parts[:1], *parts[-1:]) if P["declines"].search(part)]
-    return "?" not in message and not P["goes_on"].search(message) and any(map(is_no, ends))
+    declines = any(P["declines"].search(part) for part in (*parts[:1], *parts[-1:]))
+    return declines and "?" not in message and not P["goes_on"].search(message) and any(map(is_no, parts))
 
 
 def without_restated(message: str, waited: Proposal, today: date) -> str:
     text = unicodedata.normalize("NFKC", message).casefold().replace("’", "'")
     money = waited.arguments.get("amount_minor"), waited.arguments.get("currency")
+    if waited.tool == "cancel_transfer" and (said := P["amount"].search(waited.text)):
+        money = amount(said["value"]) or money
     if due := waited.arguments.get("date"):
         text = _left_out(P["day"], text, lambda words: _read_day(words, today) == date.fromisoformat(due))
-    if waited.tool in ("transfer", "set_limit"):
+    if money[0]:
         text = _left_out(P["amount"], text, lambda words: _is_money(words, money))
     for pattern in _names(waited):
         text = re.sub(rf"(?<![\w'-])(?:{pattern})(?![\w'-])", " ", text)
+    text = " ".join(text.split())
     if verb := P.get(waited.tool):
         text = re.sub(rf"(?<![\w'-])(?:{verb.pattern})(?![\w'-])", " ", text)
     return " ".join(text.split())

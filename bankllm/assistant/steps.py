@@ -15,14 +15,22 @@ from bankllm.assistant.call_proposal import in_conversation, proposed
 from bankllm.assistant.call_values import UNKNOWN, with_values
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
-from bankllm.assistant.due import of_due
+from bankllm.assistant.due import of_due, subject_of
 from bankllm.assistant.facts import Facts, ReadyCall
 from bankllm.assistant.followups import asks
 from bankllm.assistant.reading import Reading, is_remark
 from bankllm.assistant.references import without_this
-from bankllm.assistant.regular_orders import ended, orders_to_end
+from bankllm.assistant.regular_orders import (
+    ORDER,
+    chosen,
+    ended,
+    means_another,
+    none_to_end,
+    orders_to_end,
+    without_kept,
+)
 from bankllm.assistant.shown import compared, of_shown
-from bankllm.assistant.tools.standing_orders import kinds_named
+from bankllm.assistant.tools.standing_orders import kinds_named, paid_for
 from bankllm.assistant.understanding.beyond import beyond, still_refused
 from bankllm.assistant.understanding.certain import certain
 from bankllm.assistant.understanding.completion import only_account
@@ -85,14 +93,26 @@ def orders_again(reading: Reading) -> Items | None:
 
 
 def ends_regular(reading: Reading) -> Items | None:
-    """An order to end a direct debit, standing order or subscription."""
-    message, pending, orders = reading.message, reading.pending, reading.parts.orders
-    if reading.question or not orders_to_end(message, reading.turns) or orders.waits(pending):
+    """An order to end direct debits, standing orders or subscriptions, or the answer which one is meant."""
+    message, pending, bank, question = reading.message, reading.pending, reading.parts.bank, reading.question
+    if reading.parts.orders.waits(pending):
         return None
-    if reading.withdrawn and not kinds_named(message):
+    if question and question.slot == ORDER:
+        regular = bank.standing_orders(pending.customer_id)
+        return [*chosen(question, message, regular, reading.today)] or None
+    waited = reading.withdrawn
+    order = orders_to_end(message)
+    if question or not (order or (waited and means_another(waited, message))):
         return None
-    end = ended(message, reading.turns, reading.parts.bank.standing_orders(pending.customer_id))
-    return [end] if end else None
+    words, view = reading.rules.names(without_kept(order)) or reading.rules.names(without_kept(message)), reading.view()
+    if waited and not (words or kinds_named(message)):
+        return None
+    regular, payees = bank.standing_orders(pending.customer_id), {payee.name for payee in view.payees}
+    subjects = ((one, subject_of(one, view)) for one in words)
+    named = {one: paid_for(pending.customer_id, about, bank) if about else set() for one, about in subjects}
+    found = ended(message, reading.turns, regular, [*named.values()], reading.today)
+    paid = payees.union(one.name for one in regular)
+    return [*found, *none_to_end(message, [one for one, names in named.items() if not names & paid])] or None
 
 
 def answers_question(reading: Reading) -> Items | None:

@@ -7,16 +7,19 @@ import pytest
 
 from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.bank.ledger import StandingOrder
-from bankllm.assistant.facts import ReadyCall
-from bankllm.assistant.regular_orders import ended, orders_to_end
+from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.regular_orders import chosen, ended, means_another, orders_to_end
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.while_waiting import changed_inside
 from bankllm.vectors.namespaces import Message
 
 TODAY = date(2026, 11, 29)
 ORDERS = [
-    StandingOrder(f"O-{name}", "A", kind, name, 1000, "GBP", 1, "2026-12-01")
-    for name, kind in (("Direct Line", "direct_debit"), ("Three", "direct_debit"), ("Netflix", "subscription"))
+    StandingOrder(f"O-{name}", "A", kind, name, minor, "GBP", 1, "2026-12-01")
+    for name, kind, minor in (
+        *(("Direct Line", "direct_debit", 1200), ("Three", "direct_debit", 1000)),
+        ("Netflix", "subscription", 1000),
+    )
 ]
 WAITED = Proposal.model_validate(
     {
@@ -32,25 +35,75 @@ WAITED = Proposal.model_validate(
     [
         *("show me the three biggest payments at the end of October", "Netflix payments since the end of August"),
         *("send three pounds to mum at the end of the week", "how do I cancel a direct debit", "keep Netflix"),
-        *("did you stop my Three direct debit", "what do I pay at the end of the month"),
+        *("did you stop my Three direct debit", "what do I pay at the end of the month", "I have cancelled Netflix"),
+        *("if I cancel Netflix, will I be charged", "don't cancel Netflix", "I didn't want Netflix cancelled"),
     ],
 )
 def test_a_message_that_orders_no_end(message: str) -> None:
-    assert not orders_to_end(message, [])
+    assert not orders_to_end(message)
 
 
 @pytest.mark.parametrize(
-    ("message", "name"),
+    ("message", "order"),
     [
-        ("cancel my Three direct debit", "Three"),
-        ("end my Netflix subscription please", "Netflix"),
-        ("get rid of that direct debit for me", "Three"),
+        ("cancel Netflix, Three and Direct Line", "cancel Netflix, Three and Direct Line"),
+        ("my son says I ought to cancel Netflix, would you do that, I have the heating to pay", "I ought to cancel"),
+        ("that Netflix thing I want that stopped I never watch it", "I want that stopped"),
+        ("don't cancel Netflix, cancel Three", "cancel Three"),
+        ("I want Netflix and Three stopped", "I want Netflix and Three stopped"),
     ],
 )
-def test_the_payment_that_is_named_or_was_shown_is_ended(message: str, name: str) -> None:
-    shown = Message("when is my Three bill due", "Direct debit: Three £10.00 monthly, next 1 December 2026")
-    assert orders_to_end(message, [shown])
-    assert ended(message, [shown], ORDERS) == ReadyCall("cancel_transfer", {"order_id": f"O-{name}"})
+def test_the_part_of_a_message_that_orders_the_end(message: str, order: str) -> None:
+    assert order in orders_to_end(message)
+
+
+def ids(*names: str) -> list[ReadyCall]:
+    return [ReadyCall("cancel_transfer", {"order_id": f"O-{name}"}) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("message", "named", "wanted"),
+    [
+        ("cancel my Three direct debit", [{"Three"}], ids("Three")),
+        ("end my Netflix subscription please", [{"Netflix"}], ids("Netflix")),
+        ("get rid of that direct debit for me", [], ids("Three")),
+        ("cancel Netflix and Three", [{"Netflix"}, {"Three"}], ids("Netflix", "Three")),
+        ("cancel all my direct debits", [], ids("Direct Line", "Three")),
+        ("cancel the first direct debit", [], ids("Direct Line")),
+        ("cancel Tesco", [{"Tesco"}], []),
+    ],
+)
+def test_the_payments_that_are_named_or_were_shown_are_ended(
+    message: str, named: list[set[str]], wanted: list[ReadyCall]
+) -> None:
+    shown = [Message("when is my Three bill due", "Direct debit: Three £10.00 monthly, next 1 December 2026")]
+    turns = [] if "direct debits" in message or "first" in message else shown
+    assert ended(message, turns, ORDERS, named, TODAY) == wanted
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("the Three one", ids("Three")),
+        ("Direct Line please", ids("Direct Line")),
+        ("the twelve pound one, not the big one", ids("Direct Line")),
+        ("both", ids("Direct Line", "Three")),
+        ("the second", ids("Three")),
+        ("what do they cost", []),
+    ],
+)
+def test_an_answer_to_the_question_which_payment_is_meant(answer: str, wanted: list[ReadyCall]) -> None:
+    (question,) = ended("cancel my direct debit", [], ORDERS, [], TODAY)
+    assert isinstance(question, Question)
+    assert question.options == ("Direct Line", "Three")
+    assert chosen(question, answer, ORDERS, TODAY) == wanted
+
+
+def test_a_correction_ends_another_payment_than_the_one_that_waits() -> None:
+    waited = WAITED.model_copy(update={"tool": "cancel_transfer", "arguments": {"order_id": "O-Three"}})
+    assert means_another(waited, "no, I meant Netflix")
+    assert not means_another(waited, "no, is Netflix dearer?")
+    assert not means_another(WAITED, "no, I meant Netflix")
 
 
 @pytest.mark.parametrize(

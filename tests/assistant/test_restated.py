@@ -102,6 +102,8 @@ def test_a_message_with_any_other_detail_is_no_yes(message: str, what: tuple[str
     assert decide(message, what) is None
 
 
-@pytest.mark.parametrize("message", ["no, don't send it to Zofia", "better not, leave it", "nah, forget the transfer"])
+@pytest.mark.parametrize(
+    "message", ["no, don't send it to Zofia", "better not, leave it", "nah, forget the transfer", "no, keep that one"]
+)
 def test_a_no_may_restate_it(message: str) -> None:
     assert decide(message, ZOFIA) is False

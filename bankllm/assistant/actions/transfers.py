@@ -164,7 +164,7 @@ def _plan_end(now: Situation, wanted: Wanted) -> Plan:
     kind, money = chosen.kind.replace("_", " "), format_money(chosen.amount_minor, chosen.currency)
     (account,) = (one for one in now.bank.accounts(now.customer_id) if one.account_id == chosen.account_id)
     paid = f"{money} a month from your {account.label}, next due on {written(chosen.next_due)}"
-    text = f"Cancel the {kind} to {chosen.name}, {paid}"
+    text = f"Cancel the {kind} to {chosen.name.removeprefix('To ')}, {paid}"
 
     def apply(action_id: str) -> Applied:
         ended = "UPDATE standing_orders SET ended = ? WHERE order_id = ?"

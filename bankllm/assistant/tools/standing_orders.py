@@ -3,7 +3,7 @@ of a period.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from itertools import count
@@ -43,7 +43,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     if "date_to" in days:
         when = f" due{period(days['date_from'], days['date_to'])}"
         due = [one for order in orders for one in _until(order, days["date_to"]) if one.next_due >= days["date_from"]]
-        paid = _paid(request, bank) if days.keys() & {"merchant", "category"} else None
+        paid = paid_for(request.customer_id, days, bank) if days.keys() & {"merchant", "category"} else None
         orders = sorted((one for one in due if paid is None or one.name in paid), key=lambda order: order.next_due)
     elif days.keys() & SUBJECTS:
         return _costs(request, bank, orders)
@@ -105,11 +105,11 @@ def _order(order: StandingOrder) -> str:
     return f"{order.name} {format_money(order.amount_minor, order.currency)}"
 
 
-def _paid(request: Request, bank: Bank) -> set[str | None]:
-    """Return who is paid for what the call names."""
-    named = {name: words for name, words in request.call.arguments.items() if name in ("merchant", "category")}
-    rows = bank.transactions(request.customer_id, TransactionQuery(**named))
-    return {row.counterparty for row in rows} | {named.get("merchant")}
+def paid_for(customer_id: str, arguments: Mapping[str, Any], bank: Bank) -> set[str]:
+    """Return who is paid for the merchant or category that the arguments name."""
+    named = {name: words for name, words in arguments.items() if name in ("merchant", "category")}
+    rows = bank.transactions(customer_id, TransactionQuery(**named))
+    return {name for name in (named.get("merchant"), *(row.counterparty for row in rows)) if name}
 
 
 def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
@@ -124,7 +124,7 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     else:
         about = named.get("merchant") or named["category"]
         rows = bank.transactions(request.customer_id, TransactionQuery(**named))
-        orders = [order for order in orders if order.name in _paid(request, bank)]
+        orders = [order for order in orders if order.name in paid_for(request.customer_id, named, bank)]
     accounts = {order.account_id for order in orders} or {row.account_id for row in rows}
     sources = tuple(f"ledger:{account}" for account in sorted(accounts or held))
     private = tuple(dict.fromkeys(order.name for order in orders if order.kind in TO_PEOPLE))

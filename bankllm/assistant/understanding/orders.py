@@ -174,6 +174,9 @@ def cancelled(message: str, customer: CustomerView) -> ReadyCall:
         values["payee_id"] = by_label(customer.payees)[only[0]].payee_id
     elif not labels and (to := P["cancelled_to"].search(message)) and not accounts_named(to[1], customer.accounts):
         return ReadyCall("cancel_transfer", unread=(f"You have no saved payee “{to[1]}”.",))
+    elif not labels and (other := P["cancelled_other"].fullmatch(message)):
+        text = f"I found no transfer, direct debit, standing order or subscription “{other[1]}” that I could cancel."
+        return ReadyCall("cancel_transfer", unread=(text,))
     if (said := P["money"].search(message)) and (money := amounts.amount(said[0])):
         values["amount_minor"] = money.amount_minor
     return ReadyCall("cancel_transfer", values)

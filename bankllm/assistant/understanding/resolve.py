@@ -107,7 +107,8 @@ def _filled(question: Question, message: str, today: date) -> Call | None:
             found = [option for option in question.options if option not in others]
             return {**question.call, question.slot: found[0]} if len(found) == 1 else None
         found = found or fitting(words.removesuffix(" one"), question.options)
-        found = found or _told_apart(words, question.options)
+        other = P["another_detail"].search(words) or P["not_this"].search(words)
+        found = found or ([] if other else told_apart(words, question.options))
         found = found or [words for _ in P["several"].findall(words)]
         return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
     call = {"tool": question.tool, **question.call, question.slot: words}
@@ -120,7 +121,7 @@ def _filled(question: Question, message: str, today: date) -> Call | None:
     return call
 
 
-def _told_apart(words: str, options: Sequence[str]) -> list[str]:
+def told_apart(words: str, options: Sequence[str]) -> list[str]:
     """Return the option of which the words have what no other one has, beside more words: "Osei, from work"."""
     said, parts = set(plain(words).split()), [set(plain(option).split()) for option in options]
     found = [
@@ -128,8 +129,7 @@ def _told_apart(words: str, options: Sequence[str]) -> list[str]:
         for place, option in enumerate(options)
         if said & (parts[place].difference(*parts[:place], *parts[place + 1 :]) - {"ending"})
     ]
-    other = P["another_detail"].search(words) or P["not_this"].search(words)
-    return found if len(found) == 1 and not other else []
+    return found if len(found) == 1 else []
 
 
 def _ordered(
