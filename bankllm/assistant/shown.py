@@ -49,6 +49,9 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         return [WHICH]
     if P["total_accounts"].fullmatch(message):
         return [ReadyCall("balance")]
+    told = turns and not (turns[0].calls or turns[0].question)
+    if told and P["same_row"].fullmatch(message) and P["past"].search(message):
+        return [WHICH]
     if not (last := next(shown_calls(turns, customer), [])):
         return []
     if P["difference"].fullmatch(message) or P["left"].fullmatch(message):
@@ -81,6 +84,8 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     if call.tool == REGULAR and (one := P["one"].fullmatch(message)):
         order = next(name for name, words in ORDERS.items() if words.match(one["which"]))
         return [ReadyCall(REGULAR, {**call.arguments, "order": order})] if order in PICKS else list(last)
+    if call.tool == REGULAR and P["regular_again"].fullmatch(message):
+        return list(last)
     if call.tool == REGULAR and only_without:
         return [Facts(WORDS["beyond_replies"]["except"])]
     if call.tool == REGULAR and "date_from" in call.arguments and P["next"].fullmatch(message):

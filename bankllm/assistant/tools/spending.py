@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import TOGETHER, Statement, counted, money_in_all, period, query_of, table
+from bankllm.assistant.bank.statement import TOGETHER, Statement, counted, money_in_all, month, period, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 from bankllm.assistant.tools.averages import Total, averaged, ranked, with_beginning
 
@@ -90,7 +90,12 @@ def look_up(request: Request, bank: Bank) -> Facts:
         averages = [averaged(total, statement, per) for total in totals if total.count]
         result["averages"] = [average for average, _ in averages]
         notes += [sentence for _, sentence in averages]
-    if by:
+    if by == "month":
+        months = [
+            f"{month(one['name'])} {format_money(one['amount_minor'], one['currency'])}" for one in result["by_month"]
+        ]
+        notes += [f"By month: {', '.join(months)}."] if months[1:] else []
+    elif by:
         of_shops = [row for row in rows if by != "shop" or row.kind in AT_SHOPS]
         result[f"by_{by}"] = names = _sums(of_shops, inward, lambda row: _name(row, by))
         least, limit = request.call.arguments.get("order") == "smallest", request.call.arguments.get("limit", RANKED)

@@ -31,6 +31,7 @@ PICKS: dict[str, Callable[..., StandingOrder]] = {"largest": max, "smallest": mi
 """Order → which one of several payments it means."""
 ALL = re.compile(r"\b(?:bills|outgoings)\b", re.IGNORECASE)
 """Words of a customer who means all kinds."""
+A_YEAR = re.compile(r"\b(?:a|per|each|every) year\b|\b(?:yearly|annually)\b", re.IGNORECASE)
 FROM_ACCOUNT = r"\b(?:from|of|out of|on|in|leav(?:es?|ing)) (?:(?:my|the|our|own) )*{}\b"
 NAMED = {"current": "(?:current|own account|personal account)"}
 """Kind of account → other words for it."""
@@ -70,6 +71,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     names = [order.kind.replace("_", " ").capitalize() for order in orders]
     listed = "\n".join(f"- {name}: {line}" for name, line in zip(names, dated, strict=True))
     text = f"You have {payments}{', the next one first' if orders[1:] else ''}:\n{listed}"
+    text += f"\nIn a year that is {_total(monthly * 12)}." if monthly and A_YEAR.search(request.message) else ""
     private = tuple(dict.fromkeys(order.name for order in orders if order.kind in TO_PEOPLE))
     return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, private, result)
 

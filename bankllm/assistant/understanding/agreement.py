@@ -75,7 +75,8 @@ def agreed(
     routes = {routed(call["tool"], message, earlier)} == by_tools != tools
     if routes and (not tools | by_tools <= SUMS or call.keys() & {"minimum", "maximum"}):
         return None
-    if call["tool"] == "cancel_transfer" and len(messages) == 1 and not R["cancels"].search(message):
+    ordered = any(R["order"].search(one) for one in messages[:-1])
+    if call["tool"] == "cancel_transfer" and not ordered and not R["cancels"].search(message):
         return None
     if call["tool"] not in LOOK_UPS:
         return calls

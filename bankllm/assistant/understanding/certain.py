@@ -38,6 +38,8 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         return [Facts(REPLIES[refused]), *_article(message)]
     if P["splits"].search(message) and not _asks_how(message):
         return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
+    if P["affords"].search(message):
+        return [ReadyCall("balance")]
     if P["out_than_in"].search(message) and not _asks_how(message):
         days = rules.read("spending", [message])[0].get("period", USUAL_PERIOD)
         wished = [{"tool": "spending", "direction": way, "period": days} for way in ("in", "out")]

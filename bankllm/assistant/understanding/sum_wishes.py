@@ -29,8 +29,9 @@ class Wish(NamedTuple):
     plain: str
     """The message without the words of the wish, or the message if no other word is left."""
     asked: Call
-    """`per`: the unit of an average. `by`: `merchant`, `shop` or `category`, with `order` and `limit`. `without`: words
-    for what a sum or list leaves out. `foreign`: a currency, the place of a trip where it is paid, or `abroad`."""
+    """`per`: the unit of an average. `by`: `month`, or `merchant`, `shop` or `category`, with `order` and `limit`.
+    `without`: words for what a sum or list leaves out. `foreign`: a currency, the place of a trip where it is paid, or
+    `abroad`."""
 
 
 def wish(message: str) -> Wish:
@@ -69,7 +70,7 @@ def with_exclusion_last(message: str) -> str:
 
 
 def _by(message: str) -> dict[str, str]:
-    found = next((by for by in ("category", "shop", "merchant") if P[f"by_{by}"].search(message)), "")
+    found = next((by for by in ("month", "category", "shop", "merchant") if P[f"by_{by}"].search(message)), "")
     if not found or P["one_payment"].search(message):
         return {}
     number, least = P["number"].search(message), P["least"].search(message)
