@@ -10,6 +10,7 @@ from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.language_model import needs_model, trusted
 from bankllm.assistant.reading import Reading
+from bankllm.assistant.shown import like_shown
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.waiting import (
     answering,
@@ -42,6 +43,7 @@ def in_conversation(reading: Reading, calls: Sequence[Call]) -> Sequence[Call]:
         customer, messages = reading.customer, reading.messages
         calls = of_other_card(of_regular(calls, reading.message, reading.turns), messages, customer)
         calls = in_same_account(from_there(calls, messages, customer), messages, customer)
+        calls = like_shown(calls, reading.turns)
         calls = with_same_card(calls, reading.last, reading.message, customer)
     return calls
 

@@ -75,6 +75,8 @@ def _with_article(reading: Reading, item: ReadyCall | Question, texts: Sequence[
 
 
 def _is_open(item: ReadyCall | Question) -> bool:
-    """Whether it is a question for something else than which of several payees is meant, or how much one gets."""
-    named = isinstance(item, Question) and (item.slot == "to" if item.options else "to" in item.call)
-    return isinstance(item, Question) and not named
+    """Whether it is a question of an order that names neither a payee nor whence an amount is moved."""
+    if not isinstance(item, Question):
+        return False
+    named = item.slot == "to" if item.options else "to" in item.call
+    return not named and not item.call.keys() >= {"amount", "from"}

@@ -15,6 +15,8 @@ from bankllm.errors import ModelError
 
 CARD_FRAUD = frozenset(("card_payment_not_recognised", "cash_withdrawal_not_recognised", "compromised_card"))
 """Intents of payments by a stranger with the customer's card: no criminal waits for the customer to pay."""
+LEAVING = "terminate_account"
+"""Intent of customers who close their account; they go on with "I really want to leave"."""
 ABOUT_DISTRESS = re.compile("abuse|scam|fraud|bereave|hardship|arrears|gambl|never_ask|missed|debt|power_of|support")
 """Parts of the ids of articles about what customers in distress tell."""
 FEW_WORDS = 10
@@ -33,7 +35,8 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
         return None, False
     if continues and refuses(message) and not reply.instead_of_answer(ambiguous=True):
         return None, False  # "better not, he would never forgive me" declines what was offered
-    if decision.is_topic and decision.intent in CARD_FRAUD:
+    leaves = bool(reading.turns) and reading.turns[0].intent == LEAVING
+    if leaves or (reply.of_scam and decision.is_topic and decision.intent in CARD_FRAUD):
         reply = reply.as_offer()
     goes_on = continues and asks(message) and not stands_alone(message)
     ambiguous = goes_on or asks_for_another(message) or decision.is_topic

@@ -8,6 +8,8 @@ from bankllm.assistant.bank.tools import MAX_EARLIER
 
 COMPLETE_WORDS, LONGEST_CHAIN = 4, 4
 """Words of the shortest message that is read without the ones before it; most earlier messages that one continues."""
+FEW_WORDS = 9
+"""Words of the longest message whose pronoun is what it is about."""
 
 _OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|now|thanks)\b\W*)*"
 _CONTINUATION = re.compile(
@@ -24,6 +26,14 @@ _REFERS = re.compile(
     re.IGNORECASE,
 )
 """Words that refer to an earlier message, or correct it."""
+_POINTS = re.compile(
+    r"\b(?:it|that|those|these|them|they|there|this)\b(?! (?:day|week|month|quarter|year))", re.IGNORECASE
+)
+_POINTS_LAST = re.compile(
+    r"\b(?:it|that|those|these|them|this|one|there)"
+    r"(?: (?:later|then|too|online|in the app|myself|now|back|again|please|for me|at any time|any ?time))*\W*$",
+    re.IGNORECASE,
+)
 _FRAGMENT = re.compile(
     rf"{_OPENING}(?:how (?:much|many) )?(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b"
     rf"|{_OPENING}both,"
@@ -47,14 +57,29 @@ def continued(message: str) -> str:
     return _CONTINUATION.sub("", message, count=1).strip() or message
 
 
-def refers(message: str) -> bool:
-    """Whether a message has a word that refers to an earlier one, or corrects it."""
-    return _REFERS.search(message) is not None
+def points_back(message: str) -> bool:
+    """Whether a few words have a pronoun for what an earlier message named: "can I cancel it later"."""
+    return _POINTS.search(message) is not None and len(message.split()) <= FEW_WORDS
+
+
+def ends_with_pronoun(message: str) -> bool:
+    """Whether a few words are about what an earlier message named: "how do I cancel one"."""
+    return _POINTS_LAST.search(message) is not None and len(message.split()) <= FEW_WORDS
+
+
+def before(message: str, said: Sequence[str]) -> str:
+    """Return the message after those that it points back to; `said` are the earlier ones, the newest first."""
+    told: list[str] = []
+    for one in said[:LONGEST_CHAIN]:
+        told.insert(0, one)
+        if not (points_back(one) or is_follow_up(one)):
+            break
+    return " ".join([*told, continued(message)])
 
 
 def stands_alone(message: str) -> bool:
     """Whether a message can be read without the ones before it: it is no fragment, and refers to nothing else."""
-    continues = refers(message) or _FRAGMENT.match(message) or is_follow_up(message)
+    continues = _REFERS.search(message) or _FRAGMENT.match(message) or is_follow_up(message)
     return len(message.split()) >= COMPLETE_WORDS and not continues
 
 

@@ -18,7 +18,7 @@ from bankllm.assistant.conversation_orders import ConversationOrders
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, Question
-from bankllm.assistant.followups import continued, earlier, is_follow_up, refers
+from bankllm.assistant.followups import before, earlier, ends_with_pronoun, is_follow_up, points_back
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.references import overdraft_interest, spelled_out
 from bankllm.assistant.turn import Encoded, PendingChat
@@ -66,7 +66,8 @@ class Reading:
 
     def __init__(self, parts: Understanding, pending: PendingChat, encode: Encode) -> None:
         self.parts, self.pending, self._encode = parts, pending, encode
-        self.message, self.turns, self.today = pending.message, pending.turns, parts.settings.present_day
+        self.message = P["aside"].sub("", pending.message) or pending.message
+        self.turns, self.today = pending.turns, parts.settings.present_day
         asked = Question(**json.loads(self.turns[0].question)) if self.turns and self.turns[0].question else None
         self.offered = asked if asked and asked.slot == NEXT else None
         """The action that follows after a yes to the one that waits."""
@@ -127,18 +128,25 @@ class Reading:
     def classify_in_context(self) -> None:
         """Classify an unclear message together with the turn before it; keep the clearer decision, and its text.
 
-        A follow-up that refers to something ("and for cash there") means nothing alone.
+        A few words that point back ("and for cash there", "can I cancel it later") mean nothing alone.
         """
-        alone, follows = self.pending.decision, is_follow_up(self.message)
-        meaningless = follows and refers(self.message)
-        if not self.turns or not (alone.alternatives or meaningless or (alone.confidence < CLEAR and follows)):
+        if not self.turns:
             return
-        text = mask(f"{self.turns[0].user_message} {continued(self.message)}")
+        alone, follows = self.pending.decision, is_follow_up(self.message)
+        points = ends_with_pronoun(self.message) or (points_back(self.message) and not self._is_clear())
+        if not (alone.alternatives or points or (alone.confidence < CLEAR and follows)):
+            return
+        text = mask(before(self.message, [turn.user_message for turn in self.turns]))
         together = self.decide(text)
-        if not together.alternatives and (meaningless or together.confidence > alone.confidence):
+        if not together.alternatives and (points or together.confidence > alone.confidence):
             self.pending.decision, self.asked = together, text
-        elif follows:
-            self.pending.decision, self.asked = alone._replace(is_topic=alone.is_topic and not meaningless), text
+        elif follows or points:
+            self.pending.decision, self.asked = alone._replace(is_topic=alone.is_topic and not points), text
+
+    def _is_clear(self) -> bool:
+        """Whether an article surely answers the message alone."""
+        found = self.article(self.message, self.pending.decision)
+        return bool(found and found.sure and found.clear)
 
     def _scores(self, text: str) -> ArticleScores:
         known = self.pending.scores

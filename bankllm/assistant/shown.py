@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
+from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.tools.standing_orders import PICKS, kinds_named
 from bankllm.assistant.understanding import WORDS, patterns
@@ -29,6 +30,8 @@ ROWS_ONLY = frozenset(("limit", "order", "minimum_minor", "maximum_minor", "stat
 """Arguments of a list of which there is no sum."""
 NUMBERS = {"both": 2, "two": 2, "three": 3, "four": 4, "five": 5}
 WEEK = 7
+MORE = 5
+"""Rows that "show more" adds."""
 SHORT = 9
 """Words of a message that may compare its figure with the one before."""
 FEW = 12
@@ -94,6 +97,10 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         return [ReadyCall(REGULAR, {**call.arguments, **coming})]
     if call.tool not in SUMS:
         return []
+    if call.arguments.get("status") == "pending" and P["clears"].search(message):
+        return [ReadyCall("knowledge", {"article": "pending_card_payment"})]
+    if call.tool == "transactions" and P["more"].fullmatch(message):
+        return [ReadyCall("transactions", {**call.arguments, "limit": call.arguments.get("limit", 5) + MORE})]
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
     subject = {name: value for name, value in call.arguments.items() if name in (*SUBJECT, "described")}
     if call.tool == "transactions" and not subject and P["spent_there"].search(message):
@@ -133,6 +140,16 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         except Unread as error:
             return [ReadyCall(call.tool, {}, (str(error),))]
     return []
+
+
+def like_shown(calls: Sequence[Call], turns: Sequence[Message]) -> Sequence[Call]:
+    """Return the calls; the list of the largest payments is as long as the one shown last, and of the same kind."""
+    last = next(shown_calls(turns[:1]), [])
+    if len(calls) != 1 or len(last) != 1 or {calls[0]["tool"], last[0].tool} != {"transactions"}:
+        return calls
+    kept = {name: str(value) for name, value in last[0].arguments.items() if name in ("limit", "kind")}
+    same = calls[0].get("order") in PICKS and calls[0].get("order") == last[0].arguments.get("order")
+    return [{**kept, **calls[0]}] if same else calls
 
 
 def compared(

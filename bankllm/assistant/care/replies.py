@@ -26,12 +26,8 @@ class CareReply:
     of_scam: bool = False
 
     def as_offer(self) -> "CareReply":
-        """Return a reply about a scam as one that is only offered, unless a phrase made it certain."""
-        return (
-            self
-            if self.probability == 1 or not self.of_scam
-            else replace(self, probability=POSSIBLE, holds_payments=False)
-        )
+        """Return the reply as one that is only offered, unless a phrase made it certain."""
+        return self if self.probability == 1 else replace(self, probability=POSSIBLE, holds_payments=False)
 
     def instead_of_answer(self, ambiguous: bool) -> bool:
         """Whether this reply is sent. If not, the answer to the message ends with `OFFER`.

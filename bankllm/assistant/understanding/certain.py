@@ -38,6 +38,9 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         return [Facts(REPLIES[refused]), *_article(message)]
     if P["splits"].search(message) and not _asks_how(message):
         return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
+    if P["income_when"].search(message):
+        latest = [{**call, "direction": "in", "limit": "1"} for call in rules.read("transactions", [message])]
+        return [*resolve(latest, rules.customer, today)]
     if P["affords"].search(message):
         return [ReadyCall("balance")]
     if P["out_than_in"].search(message) and not _asks_how(message):

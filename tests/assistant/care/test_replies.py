@@ -118,5 +118,3 @@ def test_a_report_about_a_card_turns_only_a_likely_scam_into_an_offer(replied: R
     certain = replied("they told me to move my money into a safe account")
     assert certain is not None
     assert certain.as_offer() == certain
-    abuse = CareReply("text", probability=0.96)
-    assert abuse.as_offer() == abuse
