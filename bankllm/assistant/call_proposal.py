@@ -44,7 +44,7 @@ def in_conversation(reading: Reading, calls: Sequence[Call]) -> Sequence[Call]:
         calls = of_other_card(of_regular(calls, reading.message, reading.turns), messages, customer)
         calls = in_same_account(from_there(calls, messages, customer), messages, customer)
         calls = like_shown(calls, reading.turns)
-        calls = with_same_card(calls, reading.last, reading.message, customer)
+        calls = with_same_card(calls, reading.last, messages, customer)
     return calls
 
 

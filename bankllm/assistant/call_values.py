@@ -33,6 +33,9 @@ def with_values(reading: Reading, calls: Sequence[Call], asked: str, said: str) 
     turns, decision = reading.turns, reading.pending.decision
     needs_names = any(call["tool"] in PLANS.keys() | NAMING or call.keys() - WITHOUT_NAMES for call in calls)
     ready = resolve(calls, reading.view() if needs_names else CustomerView(), reading.today, said)
+    if turns and any(isinstance(item, ReadyCall) and item.unread for item in ready):  # an account of earlier messages
+        own = [{name: words for name, words in call.items() if name != "account" or words in said} for call in calls]
+        ready = resolve(own, reading.view(), reading.today, said) if own != [*calls] else ready
     off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
     answers = bool(turns and turns[0].question and not asks(reading.message))
     alone = asked == said and (not turns or stands_alone(said))

@@ -171,11 +171,15 @@ def in_there(messages: Sequence[str], customer: CustomerView) -> list[str]:
 
 
 def with_same_card(
-    calls: Sequence[Call], last: Proposal | None, message: str, customer: CustomerView
+    calls: Sequence[Call], last: Proposal | None, messages: Sequence[str], customer: CustomerView
 ) -> Sequence[Call]:
-    """Return the calls for a card that none of them names with the card of the conversation's last action."""
+    """Return the calls for a card that none of them names with the card of the last action, or the one named last."""
+    *earlier, message = messages
     same = [card.last4 for card in customer.cards if last and card.card_id == last.arguments.get("card_id")]
-    if not same or not P["same_card"].search(message):
+    if not P["same_card"].search(message):
+        return calls
+    named = (with_named_card({"tool": ""}, one, customer).get("card") for one in reversed(earlier))
+    if not (same := same or [*filter(None, named)]):
         return calls
     return [
         {**call, "card": same[0]} if "card" in {*REQUIRED.get(call["tool"], ())} - call.keys() else call

@@ -129,7 +129,7 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     if not items:
         return [knowledge] if certain and not WORDS["leaves"].search(message) else []
     tells = WORDS["tells"].search(message) and not WORDS["shows"].match(message)
-    if found.near and all(_yields(item, bool(tells)) for item in items):
+    if found.near and all(_yields(item, bool(tells), bool(own)) for item in items):
         return [knowledge]
     unread = all(map(_is_unread, items))
     unserved = WORDS["unserved"].match(message) and all(item.tool in LOOK_UPS for item in items)
@@ -161,11 +161,13 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     return [knowledge]
 
 
-def _yields(item: ReadyCall | Question, tells: bool) -> bool:
+def _yields(item: ReadyCall | Question, tells: bool, own: bool) -> bool:
     """Whether an article that is asked for in nearly these words is given instead."""
     if _is_bare_transfer(item):
         return True
-    return item.tool in PAYMENTS | {"standing_orders"} and (tells or (item.tool in PAYMENTS and not _names(item)))
+    return item.tool in PAYMENTS | {"standing_orders"} and (
+        tells or not (own or item.tool not in PAYMENTS or _names(item))
+    )
 
 
 def _is_guess(item: ReadyCall | Question, found: Found) -> bool:

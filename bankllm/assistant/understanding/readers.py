@@ -245,6 +245,8 @@ def payee(words: str | None, customer: CustomerView) -> Values:
         raise Ask(f"Which {quoted(words)} do you mean?", (*found, *own))
     if not found and not own:
         similar = fitting(words, payees)
+        if any(kind.fullmatch(plain(words)) for kind in ACCOUNT_KINDS.values()):
+            raise Ask("Who do you want to pay?", similar or payees, f"You have no {quoted(words)} account here.")
         raise Ask("Who do you want to pay?", similar or payees, f"You have no saved payee {quoted(words)}.")
     return {"payee_id": payees[found[0]].payee_id} if found else {"to_account_id": accounts[own[0]].account_id}
 
