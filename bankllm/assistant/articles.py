@@ -96,12 +96,14 @@ class ArticleSearch:
         margin = self._margin(decision, scored) if decision else -1
         sure = scores[first] - scores[second] >= SURE
         if decision and margin > 0:
-            first, sure = self._ids.index(decision.topic), margin >= SURE_TOPIC
+            topic, sure = self._ids.index(decision.topic), margin >= SURE_TOPIC
+            second, first = (second if topic == first else first), topic
         lead = scores[first] - unanswered
         if scores.max() - unanswered < FITS:
             return None
         near = sure and scored.near[first] >= NEARLY
-        return Found(self._ids[first], bool(sure), bool(lead >= CLEARLY), bool(near))
+        other = self._ids[second] if scores[second] - unanswered >= FITS else ""
+        return Found(self._ids[first], bool(sure), bool(lead >= CLEARLY), bool(near), other)
 
     def is_topic(self, decision: Decision, scored: ArticleScores) -> bool:
         """Return whether a question is about the classifier's intent, and not another article.

@@ -93,3 +93,10 @@ def test_the_classifiers_topic_counts_unless_another_article_is_nearer(
     search = ArticleSearch(embedder)
     decision = Decision(intent, confidence, topic=intent, chance=confidence)
     assert search.is_topic(decision, search.scores(question, embedder.encode([question])[0])) is expected
+
+
+def test_an_article_that_is_not_sure_names_the_next_one(search: ArticleSearch, embedder: Embedder) -> None:
+    question = "how much can i take out the cashpoint in one go"
+    found = search.best(search.scores(question, embedder.encode([question])[0]))
+    assert found is not None
+    assert found.arguments == {"article": "cash_limit_500", "sure": False, "other": "branch_cash_withdrawal"}

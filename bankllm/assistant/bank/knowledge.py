@@ -1,4 +1,4 @@
-"""The knowledge articles: short answers that need no data from the ledger, one per intent of Banking77 and 234 more."""
+"""The knowledge articles: short answers that need no data from the ledger, one per intent of Banking77 and 237 more."""
 
 import json
 from dataclasses import dataclass
@@ -30,11 +30,14 @@ class Found(NamedTuple):
     """Whether it fits by `articles.CLEARLY`."""
     near: bool = False
     """Whether the question is nearly one of the ways of asking for it."""
+    other: str = ""
+    """The id of the next best article, which the reply names if this one is not sure; empty if none fits."""
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of a call of the tool `knowledge`."""
-        return {"article": self.article, "sure": self.sure}
+        other = {"other": self.other} if self.other and not self.sure else {}
+        return {"article": self.article, "sure": self.sure, **other}
 
 
 @cache

@@ -5,7 +5,7 @@ import re
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.facts import Facts
 
-ARTICLE = "complaint_make"
+ARTICLE, OMBUDSMAN = "complaint_make", "ombudsman"
 OFFER = "Say “person”, and I will hand you over to somebody who takes your complaint, with what you wrote here."
 _COMPLAINT = re.compile(
     r"(?<!can't )(?<!cannot )(?<!cant )(?<!no )(?<!not )(?<!n't a )\bcomplain(?:t|ts|ing)?\b"
@@ -29,4 +29,5 @@ def complaint_reply(message: str) -> Facts | None:
     """Return the reply to a complaint, or None. It comes before tools: what went wrong needs a person."""
     if not _COMPLAINT.search(message.replace("’", "'")):
         return None
-    return Facts(f"{load_knowledge()[ARTICLE].answer} {OFFER}", sources=(f"knowledge:{ARTICLE}",))
+    article = OMBUDSMAN if OMBUDSMAN in message.lower() else ARTICLE
+    return Facts(f"{load_knowledge()[article].answer} {OFFER}", sources=(f"knowledge:{article}",))

@@ -33,6 +33,8 @@ def article(request: Request, bank: Bank) -> Facts:
     text, sources = found.answer, [f"knowledge:{id_}"]
     if not request.call.arguments.get("sure", True):
         text = f"I am not certain that this is your question. About “{found.title}”: {text}"
+        if other := request.call.arguments.get("other"):
+            text = f"{text} If your question is about “{load_knowledge()[other].title}”, tell me so."
     if request.earlier is not None and id_ == request.intent:
         text = f"{text} {ASKED_BEFORE}"
         sources.append(f"memory:{request.earlier.id}")

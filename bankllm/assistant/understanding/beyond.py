@@ -34,6 +34,8 @@ def beyond(
     tools = {call["tool"] for call in calls}
     if asks_for_another(message):
         return REPLIES["cared_for"]
+    if P["authority"].search(message):
+        return REPLIES["authority"]
     if _is_of_somebody_else(message, tools, customer_id, ordinary, view):
         return REPLIES["other"]
     rows = P["rows_of"].search(message) if tools & (READS | SHOWS) else None

@@ -154,7 +154,7 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return list(items)
     if isinstance(item, Question) or unread or guessed:
         return [knowledge]
-    named = _named(item) - DAYS
+    named = _named(item) - DAYS - {"kind"}
     beside = item.tool in BESIDE and not WORDS["general"].search(message)
     if named or asked or beside or (own and not words and not (wrong and certain)):
         return [item, knowledge] if certain or (wrong and not named) else list(items)

@@ -21,7 +21,7 @@ _ROUTES = (
     (LOOK_UPS | {"account_details"}, R["misused"], "knowledge"),
     (_KNOWLEDGE, R["refunds"], "transactions"),
     (_KNOWLEDGE, R["freeze"], "freeze_card"),
-    (LOOK_UPS, R["cancel_transfer"], "cancel_transfer"),
+    (LOOK_UPS | {"transfer"}, R["cancel_transfer"], "cancel_transfer"),
     (LOOK_UPS - _KNOWLEDGE, R["coming"], "standing_orders"),
     (LOOK_UPS, R["how_to"], ""),
     (LOOK_UPS, CHOSEN["transactions"], "transactions"),

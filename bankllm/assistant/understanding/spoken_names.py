@@ -64,8 +64,16 @@ class SpokenNames:
         return text.meant([span for score, span in zip(scores, spans, strict=True) if score == best])[:MAX_CALLS]
 
     def own(self, kind: str) -> list[Span]:
-        """Find the customer's own names: whole ones, else misspelt ones, else parts of one ("Aoife")."""
-        return self.whole(kind) or self._fitting(kind, typos=True) or self._fitting(kind, partial=True)
+        """Find the customer's own names: whole ones, else misspelt ones, else parts of one ("Aoife").
+
+        A part of one also counts after a whole one that is taken back: "Tom Baker. No, make it Shaw".
+        """
+        found = self.whole(kind) or self._fitting(kind, typos=True) or self._fitting(kind, partial=True)
+        if not found or not P["correction"].search(self.text.rest, found[-1][1]):
+            return found
+        words = [match.span() for match in WORD.finditer(self.text.rest, found[-1][1])]
+        parts = [one for one in words if P[f"{kind}_link"].search(self.text.rest[: one[0]]) and self.is_own(one)]
+        return self.text.meant(found + parts)
 
     def whole(self, kind: str) -> list[Span]:
         """Find the customer's own names that are written as they are."""

@@ -12,7 +12,6 @@ from bankllm.assistant.care.complaints import OFFER, complaint_reply
         "This is a disgrace, I have waited for three weeks",
         "told 3 different things by 3 different people",
         "you closed my chat halfway. again.",
-        "How do I go to the ombudsman?",
         "I’m very unhappy with the way I was treated",
         "Your service is appalling.",
         "formal grievance against a member of staff",
@@ -36,3 +35,9 @@ def test_complaint_gets_the_article_and_a_person(message: str) -> None:
 )
 def test_other_messages_do_not(message: str) -> None:
     assert complaint_reply(message) is None
+
+
+def test_a_question_about_the_ombudsman_gets_its_article() -> None:
+    reply = complaint_reply("when can I take it to the ombudsman")
+    assert reply is not None
+    assert reply.sources == ("knowledge:ombudsman",)

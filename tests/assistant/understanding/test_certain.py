@@ -38,6 +38,13 @@ def _answers(message: str) -> list[str]:
         ("whats this fee on 3rd october", "'category': 'fees'"),
         ("all the charges you've took off me since January, add them up", "spending"),
         ("netflix charged me twice on 9 november", "transaction_charged_twice"),
+        ("how much have you lot charged me in August", "'category': 'fees'"),
+        ("cashpoint at Tesco only gave me 80 instead of 100", "wrong_amount_of_cash_received"),
+        ("i locked myself out, too many tries, and rent is due today", "app_login_locked"),
+        ("the builder emailed new bank details, pay him 900 there", "invoice_scam"),
+        ("the shop went into administration, I paid by debit card", "chargeback"),
+        ("tickets came to 84 quid, split that equally between Ann and Bob", "transfer {}"),
+        ("every friday £15 should go to Siobhan, set that up", "transfer {}"),
     ],
 )
 def test_sure_words_answer(message: str, part: str) -> None:
