@@ -9,6 +9,7 @@ measures how many messages get the article of their intent.
 """
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Facts, Question, ReadyCall
@@ -108,8 +109,11 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
 def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCall | Question]:
     """Return the items, or a search for an article in place of look-ups that no word asks for.
 
-    These are all look-ups of a question about what would happen, and one look-up of all rows without a word for them.
+    These are all look-ups of a question about what would happen, one look-up of all rows without a word for them, and
+    beside a question sums of what a story only mentions: "I do her shopping. How do I do this properly?"
     """
+    if any(item.tool == "knowledge" for item in items) and not WORDS["own"].search(message):
+        items = [item for item in items if not (_is_row(item) and _named(item) == {"category"})]
     if items and WORDS["general_question"].search(message) and all(item.tool in LOOK_UPS for item in items):
         return [ReadyCall("knowledge", {"question": message})]
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or items[0].tool not in EVIDENCE:
@@ -154,7 +158,7 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
         return list(items)
     if isinstance(item, Question) or unread or guessed:
         return [knowledge]
-    named = _named(item) - DAYS - {"kind"}
+    named = _named(item) - DAYS
     beside = item.tool in BESIDE and not WORDS["general"].search(message)
     if named or asked or beside or (own and not words and not (wrong and certain)):
         return [item, knowledge] if certain or (wrong and not named) else list(items)
@@ -209,6 +213,10 @@ def _lacks_payee(item: ReadyCall | Question) -> bool:
 
 def _names(item: ReadyCall | Question) -> bool:
     return isinstance(item, ReadyCall) and not item.unread and bool(_named(item))
+
+
+def _is_row(item: ReadyCall | Question) -> TypeGuard[ReadyCall]:
+    return isinstance(item, ReadyCall) and item.tool in PAYMENTS
 
 
 def _named(item: ReadyCall) -> set[str]:

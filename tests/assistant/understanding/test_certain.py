@@ -38,6 +38,7 @@ def _answers(message: str) -> list[str]:
         ("whats this fee on 3rd october", "'category': 'fees'"),
         ("all the charges you've took off me since January, add them up", "spending"),
         ("netflix charged me twice on 9 november", "transaction_charged_twice"),
+        ("Change my address to 14 Larch Close, NN15 from next Monday the seventh", "edit_personal_details"),
         ("how much have you lot charged me in August", "'category': 'fees'"),
         ("cashpoint at Tesco only gave me 80 instead of 100", "wrong_amount_of_cash_received"),
         ("i locked myself out, too many tries, and rent is due today", "app_login_locked"),

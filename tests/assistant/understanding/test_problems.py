@@ -103,6 +103,14 @@ def test_a_question_about_what_would_happen_asks_for_no_row(tool: str, message: 
     assert evident([ReadyCall(tool, {"category": "rent"})], message) == [ReadyCall("knowledge", {"question": message})]
 
 
+def test_what_a_story_mentions_is_not_summed() -> None:
+    question = ReadyCall("knowledge", {"question": "how do I do this properly"})
+    story = "I do her shopping with her card. How do I do this properly?"
+    assert evident([ReadyCall("spending", {"category": "shopping"}), question], story) == [question]
+    both = [ReadyCall("spending", {"category": "shopping"}), question]
+    assert evident(both, "How much did I spend on shopping? How do I do this properly?") == both
+
+
 @pytest.mark.parametrize(
     "message",
     [
