@@ -37,7 +37,9 @@ def of_due(
     regular = bool(last) and last[-1].tool == REGULAR
     if P["still"].search(message) and (found := _named(message, customer, named)):
         return found
-    if P["past"].search(message) or P["how_to"].search(message):
+    rest = P["waits"].sub(" ", message)
+    waits = rest != message and not P["over"].search(message)  # a payment that waits lies ahead, in any tense
+    if (P["past"].search(message) and not waits) or P["how_to"].search(rest):
         return []
     if P["enough"].search(message) or (regular and P["leaves"].search(message)):
         return _enough(message, turns, customer, today)
@@ -46,9 +48,9 @@ def of_due(
     if regular and last[-1].arguments.keys() & SUBJECTS and P["how_much_is"].fullmatch(message):
         return [*last]
     asks_due = P["asks_due"].search(message)
-    days = _days(message, customer, today) if regular or P["waits"].search(message) else {}
+    days = _days(message, customer, today) if regular or waits else {}
     follows = regular and is_follow_up(message) and _is_short(message)
-    about = asks_due or follows or P["waits"].search(message)
+    about = asks_due or follows or waits
     if about and (found := _named(P["next_one"].sub(" ", message), customer, named, days)):
         return found
     if asks_due and P["refers"].search(message) and not days:

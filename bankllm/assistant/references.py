@@ -9,7 +9,7 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.shown import NUMBERS, shown_calls
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.names import plain
+from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.sum_wishes import SUMS
@@ -25,9 +25,10 @@ RECENT = 2
 
 def spelled_out(message: str, turns: Sequence[Message], customer: CustomerView, today: date) -> str:
     """Return the message with what its words refer to."""
-    message = P["this_one"].sub(" ", message)
+    message = P["my"].sub("my", P["this_one"].sub(" ", message))
     message = _of_overdraft(message, turns, today)
-    return _of_person(_in_same_days(message, turns), turns, customer)
+    message = _of_kind(_in_same_days(message, turns), turns, customer)
+    return _of_person(message, turns, customer)
 
 
 def without_this(items: Sequence[Item], message: str, last: Proposal | None, today: date) -> list[Item]:
@@ -57,6 +58,19 @@ def _of_overdraft(message: str, turns: Sequence[Message], today: date) -> str:
     if "overdraft" not in message.lower() and "overdraft" in told.lower():
         message = P["cost_of_it"].sub(r"\g<cost> my overdraft", P["it_costs"].sub(r"my overdraft\g<cost>", message))
     return overdraft_interest(message, today)
+
+
+def _of_kind(message: str, turns: Sequence[Message], customer: CustomerView) -> str:
+    """Return "the state one" as "State Pension" after a pension was shown, if no other name fits the words."""
+    if not (one := P["named_one"].search(message)):
+        return message
+    shown = [
+        str(call.arguments.get("merchant", "")) for calls in shown_calls(turns[:RECENT], customer) for call in calls
+    ]
+    kinds = {word for name in shown for word in plain(name).split()}
+    fit = fitting(one["words"], customer.merchants, typos=False)
+    found = [name for name in fit if name in shown or kinds & {*plain(name).split()}]
+    return message.replace(one[0], found[0], 1) if len(found) == 1 else message
 
 
 def _of_person(message: str, turns: Sequence[Message], customer: CustomerView) -> str:

@@ -44,6 +44,12 @@ def month(iso: str) -> str:
     return f"{calendar.month_name[int(iso[5:7])]} {iso[:4]}"
 
 
+def month_total(total: Mapping[str, Any]) -> str:
+    """`£958.20 received in October 2026`, of a `month` and its `amount_minor` in a `currency`."""
+    amount, way = total["amount_minor"], "received" if total["amount_minor"] > 0 else "paid"
+    return f"{format_money(abs(amount), total['currency'])} {way} in {month(total['month'])}"
+
+
 def period(first: str | None, last: str | None) -> str:
     """The period in a sentence: ` in October 2026 (1 to 31 October)`, ` on 3 October 2026`, ` since 1 May 2026`."""
     if not first or not last:

@@ -12,7 +12,17 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import TOGETHER, Statement, counted, money_in_all, month, period, query_of, table
+from bankllm.assistant.bank.statement import (
+    TOGETHER,
+    Statement,
+    counted,
+    money_in_all,
+    month,
+    month_total,
+    period,
+    query_of,
+    table,
+)
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 from bankllm.assistant.tools.averages import Total, averaged, ranked, with_beginning
 
@@ -118,6 +128,8 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
     results = [facts.result or {} for _, facts in answers]
     tools = {request.call.tool for request, _ in answers}
     wanted = tools == {"standing_orders"} or TOGETHER.search(answers[0][0].message)
+    if tools == {"standing_orders"} and all("by_month" in result for result in results):
+        return _months_in_all([one for result in results for one in result["by_month"]], len(results))
     if tools <= SUMMED.keys() and len(tools) == 1 and wanted:
         return _in_all([row for result in results for row in result.get("rows", ())], *SUMMED[tools.pop()])
     if len(asked) == 2 and tools == {"balance"} and DIFFERENCE.search(answers[0][0].message):
@@ -228,6 +240,16 @@ def _in_all(rows: Sequence[Mapping[str, Any]], identity: str, amount: str, when:
     if len(amounts) < 2 or len(currencies) > 1:
         return None
     return Facts(f"Together that is {format_money(sum(amounts.values()), currencies.pop())}{when}.")
+
+
+def _months_in_all(months: Sequence[Mapping[str, Any]], names: int) -> Facts | None:
+    """The sums of each month in which all names were paid or paid in, in one currency."""
+    by_month: dict[str, list[Mapping[str, Any]]] = {}
+    for each in months:
+        by_month.setdefault(each["month"], []).append(each)
+    whole = [rows for rows in by_month.values() if len(rows) == names and len({row["currency"] for row in rows}) == 1]
+    sums = [{**rows[0], "amount_minor": sum(row["amount_minor"] for row in rows)} for rows in whole]
+    return Facts(f"Together that is {'; '.join(map(month_total, sums))}.") if sums else None
 
 
 def _text(total: Total, statement: Statement, inward: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from dateutil.relativedelta import relativedelta
 
 from bankllm.assistant.bank.ledger import ONCE, Bank, StandingOrder, Transaction, TransactionQuery, format_money
-from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, money_in_all, month, period
+from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, money_in_all, month_total, period
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 SUBJECTS = frozenset(("merchant", "category", "to_account_id"))
@@ -145,8 +145,9 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     text = f"I found no standing order, direct debit or subscription for {about}."
     months = sorted({row.booked[:7] for row in rows}, reverse=True)[:MONTHS]
     if months:
-        sums = (_of_month([row for row in rows if row.booked[:7] == each]) for each in months)
-        text += f" By month you had: {'; '.join(sums)}."
+        totals = [_of_month([row for row in rows if row.booked[:7] == each]) for each in months]
+        text += f" By month you had: {'; '.join(map(month_total, totals))}."
+        result["by_month"] = totals
     return Facts(text, (text,), sources, result=result)
 
 
@@ -154,11 +155,9 @@ def _repeats(order: StandingOrder) -> str:
     return f"by {order.kind.replace('_', ' ')}, next on {day(order.next_due)}"
 
 
-def _of_month(rows: Sequence[Transaction]) -> str:
-    """`£958.20 received in October 2026`."""
-    (currency, *_), total = [row.currency for row in rows], sum(row.amount_minor for row in rows)
-    way = "received" if total > 0 else "paid"
-    return f"{format_money(abs(total), currency)} {way} in {month(rows[0].booked)}"
+def _of_month(rows: Sequence[Transaction]) -> dict[str, Any]:
+    total = sum(row.amount_minor for row in rows)
+    return {"month": rows[0].booked[:7], "currency": rows[0].currency, "amount_minor": total}
 
 
 def _total(orders: Sequence[StandingOrder]) -> str:

@@ -46,6 +46,8 @@ def agreed(
         R["left_after"].search(message) or R["left_less"].search(message)
     ):
         return None
+    if by_tools == {"standing_orders"} and tools <= SUMS and R["pays_now"].search(message):
+        return None  # what is paid now, and not what was paid in all
     if by_rules and (of_before(message, earlier) or any(words.search(message) for words in REVERSES)):
         return None
     refused = P["not_account"].search(with_exclusion_last(message))
@@ -63,6 +65,7 @@ def agreed(
     if confidence < LIKELY and any(name in CHOSEN and CHOSEN[name].search(message) for name in by_tools - tools):
         return None  # words of a closed list name another tool
     if len(calls) > 1:
+        calls = [_with_way(call, confidence, message) for call in calls]
         if not tools <= LOOK_UPS:
             return [_with_whole_card(call, by_rules) for call in calls]
         about = {(call.get("merchant"), call.get("category")) for call in calls}
@@ -110,11 +113,16 @@ def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rul
         merged.setdefault("order", found["order"])
     if call["tool"] == "spending":
         merged |= {"direction": "in"} if found.get("direction") == "in" else {}
-        category = call.get("category", "").lower()
-        says_so = brings_in(message) or category in INCOME
-        if not says_so and (category or confidence < CONFIDENT or P["outgoing"].search(message)):
-            merged.pop("direction", None)
-    return merged
+    return _with_way(merged, confidence, message)
+
+
+def _with_way(call: Call, confidence: float, message: str) -> Call:
+    """Return the sum without the model's money in, if the message says that money went out, or nothing of either."""
+    category = call.get("category", "").lower()
+    says_so = call["tool"] != "spending" or brings_in(message) or category in INCOME
+    if says_so or not (category or confidence < CONFIDENT or P["outgoing"].search(message)):
+        return call
+    return {name: words for name, words in call.items() if name != "direction"}
 
 
 def _with_whole_card(call: Call, by_rules: Sequence[Call]) -> Call:

@@ -28,7 +28,9 @@ _PARTS_OF_MONTH = {"early": (0, 9), "mid": (10, 19), "late": (20, 30), "1st half
 """Part of a month → days from its first day to the first and the last of the part."""
 _HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].items()]
 _PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
-_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter(?: sunday)?")))
+_EASTER = {"good friday": -2, "easter": 0, "easter sunday": 0, "easter monday": 1}
+"""Holiday → days after Easter Sunday."""
+_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], *_EASTER)))
 _NAMED = re.compile(rf"(this |last |past )?(.*?)(?:(?:^| of |,? )({YEAR})| of year)?")
 _UNIT = re.compile(
     r"(?:(this|current|last|previous|past|next|most recent) )?(?:(\d{1,3}) )?"
@@ -134,6 +136,8 @@ def _named(text: str, today: date, future: bool) -> DayRange | None:
         return lasting(date(2000 + first, 4, 6), UNITS["year"]) if (first + 1) % 100 == last else None
     named = _NAMED.fullmatch(text)
     which, name, stated = named.groups() if named else ("", "", "")
+    long = re.fullmatch(r"(easter|.*bank holiday) weekend", name)
+    name = f"{long[1]} monday" if long else name
     if not _HAS_NAME.fullmatch(name) or not (name or stated):
         return None
     year = int(stated or today.year)
@@ -142,13 +146,15 @@ def _named(text: str, today: date, future: bool) -> DayRange | None:
         year += start + length <= today
     elif not stated:
         year -= start > today or (which == "last " and start + length > today)
-    return lasting(*_in_year(name, year))
+    start, length = _in_year(name, year)
+    days = (3 if "easter" in name else 2) if long else 0  # from Good Friday, or from Saturday, until Monday
+    return lasting(start - days * DAY, length + relativedelta(days=days))
 
 
 def _in_year(name: str, year: int) -> tuple[date, relativedelta]:
     """Return the first day of a holiday or of a part of the year, and its length."""
-    if name in ("easter", "easter sunday"):
-        return easter(year), UNITS["day"]
+    if name in _EASTER:
+        return easter(year) + _EASTER[name] * DAY, UNITS["day"]
     if holiday := next((days for pattern, days in _HOLIDAYS if pattern.fullmatch(name)), None):
         month, first, *weekday = holiday
         return date(year, month, first) + relativedelta(weekday=weekday[0] if weekday else None), UNITS["day"]

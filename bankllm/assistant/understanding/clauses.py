@@ -33,6 +33,7 @@ def by_clause(message: str, tool: str, read: Callable[[str], Slots]) -> list[tup
     """Tool, text, and what makes it a wish."""
     for clause in parts:
         slots, chosen = read(clause), chosen_tool(clause)
+        days = bool(slots.periods())  # "August bank holiday" is no holiday that was paid
         named = not chosen and bool(slots.names.own("merchant") or slots.names.categories())
         name, text, kind = wishes[-1] if wishes else ("", "", "")
         refers, both = R["refers"].search(clause), message[message.find(text) : message.find(clause) + len(clause)]
@@ -42,7 +43,7 @@ def by_clause(message: str, tool: str, read: Callable[[str], Slots]) -> list[tup
             wishes.append((chosen, clause, "order" if chosen == "transfer" else "chosen"))
         elif kind == "chosen" and not named and refers:
             wishes[-1] = name, both, kind
-        elif _is_wish(clause, slots, named, bool(wishes)):
+        elif _is_wish(clause, days, named, bool(wishes)):
             wishes.append((sums, clause, "period"))
         elif wishes:
             wishes[-1] = name, both, kind
@@ -60,8 +61,8 @@ def by_clause(message: str, tool: str, read: Callable[[str], Slots]) -> list[tup
     return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]
 
 
-def _is_wish(clause: str, slots: Slots, named: bool, follows: bool) -> bool:
+def _is_wish(clause: str, days: bool, named: bool, follows: bool) -> bool:
     """Whether a clause asks for payments that are not those of the clause before it."""
     asks, lists = follows and bool(R["asks"].match(clause)), bool(R["transactions"].search(clause))
-    own = bool(slots.periods()) or (follows and lists)
+    own = days or (follows and lists)
     return (named and (own or asks)) or (own and (asks or lists))

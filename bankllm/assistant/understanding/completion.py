@@ -40,7 +40,10 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
     message = with_exclusion_last(message)
     if P["refunds"].search(message) and call["tool"] != "balance":
         call = {name: words for name, words in call.items() if name != "direction"}
-        added |= {} if P["less_refunds"].search(message) else {"kind": "refund"}
+        both = P["less_refunds"].search(message) or (
+            call["tool"] == "spending" and P["besides_refunds"].search(message)
+        )
+        added |= {} if both else {"kind": "refund"}
     joint = P["shares_in"].search(message) and any(one.kind == "joint" for one in customer.accounts)
     if account := account_named(message, customer) or ("joint" if joint else None):
         added["account"] = account

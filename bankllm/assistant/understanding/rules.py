@@ -132,10 +132,11 @@ class Rules:
         A few words after such a question ask the same about another payment.
         """
         message, slots = messages[-1], self._slots(messages[-1])
+        pays = R["pays_now"].search(message)
         monthly = [bool(R["monthly"].search(one) and not R["not_monthly"].search(one)) for one in messages[-2:]]
         if slots.periods() or R["how_to"].search(message) or R["pays"].match(message) or P["dated"].search(message):
             return []
-        if R["order"].search(message) and self._slots(message).read("transfer")["amount"]:
+        if R["order"].search(message) and not pays and self._slots(message).read("transfer")["amount"]:
             return []  # to send an amount every month is an order
         found = slots.regular()
         asked = R["whole_question"].fullmatch(slots.text.rest) or (
@@ -143,7 +144,7 @@ class Rules:
         )
         whole = asked and found["merchant"] and not R["not_monthly"].search(message)
         follows = len(message.split()) <= SHORT and len(monthly) > 1 and monthly[0] and found["merchant"]
-        if not (monthly[-1] or whole or follows):
+        if not (monthly[-1] or whole or follows or (found["merchant"] and pays)):
             return []
         if not found["merchant"] and R["standing_orders"].search(message):
             return [{"tool": "standing_orders"}]
@@ -172,8 +173,10 @@ class Rules:
 
     def _own_figures(self, message: str, whole: np.ndarray) -> str:
         """Return the second likely tool if it sums or lists what the customer names with days; else nothing."""
-        second = [*TOOL_NAMES, ""][whole.argsort()[-2]]
-        if second not in SUMS or whole.max() > SURE or R["how_to"].search(message) or not R["own"].search(message):
+        charged = R["was_charged"].search(message)
+        second = "spending" if charged else [*TOOL_NAMES, ""][whole.argsort()[-2]]
+        sure = whole.max() > SURE and not charged
+        if second not in SUMS or sure or R["how_to"].search(message) or not R["own"].search(message):
             return ""
         slots = self._slots(message)
         return second if slots.periods() and (slots.names.own("merchant") or slots.names.categories()) else ""
@@ -195,11 +198,15 @@ class Rules:
     def _names_payments(self, tool: str, message: str, messages: Sequence[str]) -> bool:
         if R["explains"].search(message) or R["balance"].search(message):
             return False
-        if len(message.split()) > SHORT and tool != "balance":
-            return False
-        if CHOSEN["transactions"].search(message):
+        short, pending, slots = (
+            len(message.split()) <= SHORT,
+            CHOSEN["transactions"].search(message),
+            self._slots(message),
+        )
+        if pending and (short or slots.names.own("merchant")):
             return True
-        slots = self._slots(message)
+        if not short and tool != "balance":
+            return False
         ordered, days = any(R["order"].search(one) for one in messages), slots.periods()
         if tool == "transfer" and not R["bounded"].search(message) and not days:
             return False

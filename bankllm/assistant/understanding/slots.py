@@ -92,8 +92,10 @@ class Slots:
         return {"merchant": self.text.take(self.names.with_listed(sorted(own + inside))), "to": to}
 
     def periods(self) -> list[str]:
-        spans, self.context = periods_in(self.text, self.today)
-        return self.text.take(spans)
+        asked, named = periods_in(self.text, self.today)
+        self.context = [self.text[span] for span in named]
+        self.text.take([span for span in named if " " in self.text[span]])  # "xmas" may be a part of a name
+        return self.text.take(asked)
 
     def _first(self, argument: str) -> list[str]:
         return self.text.take(self.text.found(ARGUMENTS[argument])[:1])

@@ -22,7 +22,8 @@ SHORT = 7
 ASKED_TOO = re.compile(WORDS["certain_names"]["asked_too"])
 _CATEGORIES = [words for name in ("near_categories", "categories") for pair in WORDS[name].items() for words in pair]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
-_SURE_CATEGORY = re.compile("|".join("|".join(pair) for pair in WORDS["categories"].items()), re.IGNORECASE)
+_SURE = "|".join("|".join(pair) for pair in WORDS["categories"].items())
+_SURE_CATEGORY = re.compile(rf"(?<!\w)(?:{_SURE})(?!\w)", re.IGNORECASE)
 _CATEGORY_WORDS = patterns("arguments")["category"]
 _DATE = re.compile(rf"{calendar_words.MONTH}|(?:{calendar_words.WEEKDAY})s?", re.IGNORECASE)
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
@@ -47,7 +48,8 @@ class SpokenNames:
         for match in _NAME.finditer(kinds):
             start, end = match.span("name") if match["name"] else match.span()
             words = text.rest[start:end].split()
-            if len(words) > LONGEST_NAME or P["trip_after"].match(text.rest[end:]):
+            trip = P["trip_after"].match(text.rest[end:]) or P["trip_before"].search(text.rest[:start])
+            if trip or len(words) > LONGEST_NAME:
                 continue
             before, capital = text.rest[: match.start()], kinds[start] == "C"
             score = 2 * bool(P[f"{kind}_link"].search(before)) + bool(P["verb_after"].match(text.rest[end:]))
@@ -135,9 +137,14 @@ class SpokenNames:
         known = text.found(_CATEGORY_WORDS)
         likely = [
             match.span()
-            for match in _CATEGORY.finditer(rest)
+            for words in (_SURE_CATEGORY, _CATEGORY)
+            for match in words.finditer(rest)
             if P["before_category"].search(rest[: match.start()]) or P["after_category"].match(rest[match.end() :])
         ]
+        parts = [
+            one for one in likely if any(start <= one[0] and one[1] <= end for start, end in {*likely, *known} - {one})
+        ]
+        likely = [one for one in dict.fromkeys(likely) if one not in parts]  # "car parks" are no car
         misspelt = [match.span() for match in WORD.finditer(rest) if self._is_category(match[0])]
         return text.meant(sorted(likely + apart(known + apart(misspelt, known), likely)))
 
@@ -159,6 +166,8 @@ class SpokenNames:
     def parts(self, spans: list[Span]) -> list[Span]:
         """Leave out a general category before a list of its parts: "transport in October, gas and Uber"."""
         general = len(spans) > 2 and P["general_category"].fullmatch(self.text[spans[0]])
+        if general and P["all_that"].search(self.text.message):
+            return spans[:1]
         parts = general and not self._listed(*spans[:2]) and all(map(self._listed, spans[1:], spans[2:]))
         return spans[1:] if parts else spans
 

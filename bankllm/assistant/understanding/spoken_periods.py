@@ -10,7 +10,7 @@ from bankllm.assistant.understanding.calendar_units import DayRange
 from bankllm.assistant.understanding.spoken_text import WORD, P, Span, SpokenText, apart
 from bankllm.errors import UsageError
 
-OF_YEAR = patterns("routes")["of_year"]
+R = patterns("routes")
 _END = re.compile(r"[.?!](?=\s|$)")
 _MONTH_AFTER = re.compile(rf"[ ,:(]+(?:{calendar_words.MONTH})\b")
 """What follows "the three months" that are named after it."""
@@ -27,8 +27,8 @@ def days_in(text: SpokenText, today: date, *, future: bool) -> list[Span]:
     return text.meant([span for span in text.runs(read, _starts) if not P["unit"].fullmatch(text[span])])
 
 
-def periods_in(text: SpokenText, today: date) -> tuple[list[Span], list[str]]:
-    """Find the periods that a message asks about, and the words for others that it only names."""
+def periods_in(text: SpokenText, today: date) -> tuple[list[Span], list[Span]]:
+    """Find the periods that a message asks about, and others that it only names."""
     spans = _read(text, today)
     for match in P["since"].finditer(text.message):
         start, end = match.start(), match.start() + len(match[0].rstrip())
@@ -45,7 +45,7 @@ def periods_in(text: SpokenText, today: date) -> tuple[list[Span], list[str]]:
     spans = sorted(apart(spans, named) + named)
     asked = [span for span in spans if (ends := _END.search(text.message, span[1])) and ends[0] == "?"]
     found = _joined(text, text.meant(asked or spans), today)
-    return found, [text[span] for span in spans if span not in found]
+    return found, [span for span in spans if span not in found]
 
 
 def unread_period(text: SpokenText, ordinary: Mapping[str, int]) -> list[str]:
@@ -112,7 +112,7 @@ def _restates(text: SpokenText, one: Span, other: Span, today: date) -> bool:
     """Whether a period says more exactly when the one before it is: "last Christmas, December 2025"."""
     if not P["restated"].fullmatch(text.between(one, other)):
         return False
-    if OF_YEAR.fullmatch(text[one]):
+    if R["of_year"].fullmatch(text[one]) or (R["of_month"].search(text[one]) and R["days_only"].fullmatch(text[other])):
         return True
     first, days = (_days(text[span], today) for span in (one, other))
     begin = first and days and max(first.date_from or date.min, days.date_from or date.min)
