@@ -115,6 +115,9 @@ TODAY = date(2026, 11, 29)
         ("the November one", "2026-11-01", "2026-11-29"),
         ("nov 15 thru 20", "2026-11-15", "2026-11-20"),
         ("this time last year", "2025-11-01", "2025-11-30"),
+        ("Good Friday to Easter Monday", "2026-04-03", "2026-04-06"),
+        ("the Easter weekend", "2026-04-03", "2026-04-06"),
+        ("the August bank holiday weekend", "2026-08-29", "2026-08-31"),
     ],
 )
 def test_words_become_days(words: str, begin: str, end: str) -> None:
