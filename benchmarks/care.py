@@ -24,6 +24,7 @@ from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.care import detection
 from bankllm.assistant.care.languages import language_reply, lines
 from bankllm.assistant.linear_head import LinearHead
+from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import tellerchat
 from bankllm.evidence.statistics.statistic import wilson
 from bankllm.vectors.embedder import Embedder
@@ -128,13 +129,14 @@ def show(title: str, hits: int, n: int) -> None:
 def languages(english: Sequence[tuple[str, str]]) -> None:
     """Print how many messages get the line in their language, and how many English ones get one, with the time."""
     rows = [json.loads(line) for line in (DATA / "other_languages.jsonl").read_text("utf-8").splitlines()]
-    replies = [language_reply(row["text"]) for row in rows]
+    ranks = ToolHead.load().ordinary
+    replies = [language_reply(row["text"], ranks) for row in rows]
     right = sum(lines()[row["language"]] == reply for row, reply in zip(rows, replies, strict=True))
     print(f"other languages ({len({row['language'] for row in rows})})")
     show("line in that language", right, len(rows))
     show("line in a wrong language", sum(map(bool, replies)) - right, len(rows))
     began = time.perf_counter()
-    show("English as another one", sum(bool(language_reply(text)) for text, _ in english), len(english))
+    show("English as another one", sum(bool(language_reply(text, ranks)) for text, _ in english), len(english))
     print(f"  {1000 * (time.perf_counter() - began) / len(english):.3f} ms a message")
 
 

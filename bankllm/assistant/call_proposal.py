@@ -19,6 +19,7 @@ from bankllm.assistant.waiting import (
     in_same_account,
     of_other_card,
     of_regular,
+    to_same_payee,
     with_same_card,
 )
 
@@ -45,6 +46,7 @@ def in_conversation(reading: Reading, calls: Sequence[Call]) -> Sequence[Call]:
         calls = in_same_account(from_there(calls, messages, customer), messages, customer)
         calls = like_shown(calls, reading.turns)
         calls = with_same_card(calls, reading.last, messages, customer)
+        calls = to_same_payee(calls, reading.last, messages, customer)
     return calls
 
 

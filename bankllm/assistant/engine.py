@@ -101,7 +101,7 @@ class ChatEngine:
         try:
             engine = cls(classifier, memory, bank, responder, threads, settings)
             engine.embed(["warm up"])
-            language_reply("warm up, please")
+            language_reply("warm up, please", {})
             _ = engine.understanding.articles
             return engine
         except BaseException:

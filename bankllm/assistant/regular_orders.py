@@ -9,7 +9,7 @@ from datetime import date
 from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.bank.ledger import ONCE, StandingOrder
 from bankllm.assistant.facts import Facts, Question, ReadyCall
-from bankllm.assistant.tools.standing_orders import kinds_named
+from bankllm.assistant.tools.standing_orders import REGULAR, kinds_named
 from bankllm.assistant.understanding import amounts, patterns
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import answered, told_apart
@@ -56,7 +56,7 @@ def ended(
     fitting = [found for names in named if (found := [one for one in wanted if one.name in names])]
     unclear = [found for found in fitting if len(found) > 1 and not P["all"].search(message)]
     if fitting:
-        return [_which(unclear[0])] if unclear else _calls([one for found in fitting for one in found])
+        return [which(unclear[0])] if unclear else _calls([one for found in fitting for one in found])
     if not (kinds or P["refers"].search(message)):
         return []
     found = _told_apart(message, regular) if kinds else []
@@ -64,9 +64,9 @@ def ended(
     found = _told_apart(message, found) or found or (regular if kinds else [])
     if len(found) == 1 or P["all"].search(message):
         return _calls(found)
-    asked = _which(found)
-    which = P["kind_words"].sub("", P["ends"].sub("", message))
-    return chosen(asked, which, found, today) or ([asked] if found else [])
+    asked = which(found)
+    words = P["kind_words"].sub("", P["ends"].sub("", message))
+    return chosen(asked, words, found, today) or ([asked] if found else [])
 
 
 def none_to_end(message: str, words: Sequence[str]) -> list[ReadyCall | Facts]:
@@ -76,6 +76,15 @@ def none_to_end(message: str, words: Sequence[str]) -> list[ReadyCall | Facts]:
     names = " or ".join(f"“{one}”" for one in words)
     found = Facts(f"I found no direct debit, standing order or subscription for {names}.")
     return [found, ReadyCall("knowledge", {"question": message, "article": "subscription_block"})]
+
+
+def changed(message: str, turns: Sequence[Message]) -> list[ReadyCall]:
+    """Return how to change a regular payment that the reply before showed: "can you put it up to a hundred"."""
+    shown = turns[0].assistant_response if turns else ""
+    if REGULAR not in shown or not P["changes"].search(message):
+        return []
+    article = "standing_order_change_cancel" if "Standing order" in shown else "direct_debit_change"
+    return [ReadyCall("knowledge", {"question": message, "article": article})]
 
 
 def chosen(question: Question, message: str, orders: Sequence[StandingOrder], today: date) -> Ended:
@@ -93,7 +102,7 @@ def _calls(orders: Sequence[StandingOrder]) -> Ended:
     ]
 
 
-def _which(orders: Sequence[StandingOrder]) -> Question:
+def which(orders: Sequence[StandingOrder]) -> Question:
     options = tuple(dict.fromkeys(one.name for one in orders))
     text = f"Which regular payment do you want to cancel: {', '.join(options)}?"
     return Question("cancel_transfer", ORDER, text, options, {"tool": "cancel_transfer"})

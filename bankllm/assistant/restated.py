@@ -35,7 +35,7 @@ def decision(message: str, waited: Proposal, today: date) -> str:
         return yes
     if is_no(message):
         return message
-    if refuses(message):
+    if refuses(message) or (P["drops"].search(message) and "?" not in message):
         return "no"
     return rest if is_no(rest) and not P["stops"].search(rest) else message  # "cancel the card" is no "cancel it"
 

@@ -22,11 +22,13 @@ from bankllm.assistant.reading import Reading, is_remark
 from bankllm.assistant.references import without_this
 from bankllm.assistant.regular_orders import (
     ORDER,
+    changed,
     chosen,
     ended,
     means_another,
     none_to_end,
     orders_to_end,
+    which,
     without_kept,
 )
 from bankllm.assistant.shown import compared, of_shown
@@ -69,6 +71,8 @@ def asks_beside(reading: Reading) -> Items | None:
         answer = [Facts(why)]
     text = about_payee(waited, reading.message, reading.view) if not answer and reading.parts.head_fits else ""
     if text:
+        answer = [*of_due(text, reading.turns, reading.view(), reading.today, reading.rules.names)]
+    if text and not answer:
         calls = [call for call in reading.rules.propose([text]) if call["tool"] in SUMS]
         answer = with_values(reading, calls, text, text) if calls else []
     if not answer:
@@ -100,11 +104,16 @@ def ends_regular(reading: Reading) -> Items | None:
     if question and question.slot == ORDER:
         regular = bank.standing_orders(pending.customer_id)
         return [*chosen(question, message, regular, reading.today)] or None
-    waited = reading.withdrawn
-    order = orders_to_end(message)
-    if question or not (order or (waited and means_another(waited, message))):
+    waited, order = reading.withdrawn, orders_to_end(message)
+    another = waited is not None and means_another(waited, message)
+    if reading.plain and not order:
+        return [*changed(message, reading.turns)] or None
+    if question or not (order or another):
         return None
     words, view = reading.rules.names(without_kept(order)) or reading.rules.names(without_kept(message)), reading.view()
+    if another and not words:
+        regular = bank.standing_orders(pending.customer_id)
+        return [*chosen(which(regular), message, regular, reading.today)] or None
     if waited and not (words or kinds_named(message)):
         return None
     regular, payees = bank.standing_orders(pending.customer_id), {payee.name for payee in view.payees}
@@ -139,7 +148,7 @@ def decides(reading: Reading) -> Items | None:
 def fixed(reading: Reading) -> Items | None:
     """Another language, a complaint, the day, and the lists of cards and payees."""
     message, day = reading.message, reading.today
-    if text := language_reply(message):
+    if text := language_reply(message, reading.parts.head.ordinary, reading.customer.names):
         return [Facts(text)]
     if complaint := complaint_reply(message):
         return [complaint]

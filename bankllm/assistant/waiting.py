@@ -30,6 +30,7 @@ from bankllm.vectors.namespaces import Message
 
 Item = ReadyCall | Question | Facts
 P, ROUTES = patterns("waiting"), patterns("routes")
+OF_PAYMENTS = patterns("while_waiting")["of_payments"]
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
 NOT_YET = Facts("Not yet: I do it only after your yes.")
@@ -185,6 +186,25 @@ def with_same_card(
         {**call, "card": same[0]} if "card" in {*REQUIRED.get(call["tool"], ())} - call.keys() else call
         for call in calls
     ]
+
+
+def to_same_payee(
+    calls: Sequence[Call], last: Proposal | None, messages: Sequence[str], customer: CustomerView
+) -> Sequence[Call]:
+    """Return the transfers to "her" with the payee of the conversation's last action.
+
+    The day of an earlier message that asked about payments is none of a transfer.
+    """
+    last_id = last.arguments.get("payee_id") if last else None
+    label = next((label for label, payee in by_label(customer.payees).items() if payee.payee_id == last_id), "")
+    asked = [one for one in messages[:-1] if OF_PAYMENTS.search(one)]
+    found = []
+    for call in calls:
+        day = call.get("date", "") if call["tool"] == "transfer" else ""
+        if day and day not in messages[-1] and any(day in one for one in asked):
+            call = {name: words for name, words in call.items() if name != "date"}
+        found.append({**call, "to": label} if label and P["same_payee"].fullmatch(call.get("to", "")) else call)
+    return found
 
 
 def in_same_account(calls: Sequence[Call], messages: Sequence[str], customer: CustomerView) -> Sequence[Call]:

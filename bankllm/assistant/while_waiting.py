@@ -17,7 +17,11 @@ from bankllm.assistant.understanding.orders import declines
 from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
 
 P = patterns("while_waiting")
-TOPICS = {"transfer": patterns("topics_of_transfer"), "order_id": patterns("topics_of_cancelling")}
+TOPICS = {
+    "transfer": patterns("topics_of_transfer"),
+    "freeze_card": patterns("topics_of_freezing"),
+    "order_id": patterns("topics_of_cancelling"),
+}
 """Tool, or argument of `cancel_transfer`, → article → words of a question about such an action that it answers."""
 
 
@@ -31,12 +35,13 @@ def topics(waited: Proposal, message: str) -> list[ReadyCall]:
 
 
 def about_payee(waited: Proposal, message: str, view: Callable[[], CustomerView]) -> str:
-    """Return a question for earlier payments with the payee's name in place of "her"; empty if it is another one."""
-    payee_id = waited.arguments.get("payee_id")
-    if not payee_id or not asks(message) or not P["of_payments"].search(message):
+    """Return a question for other payments to the payee with the name in place of "her"; empty if it is another one."""
+    payee_id, order = waited.arguments.get("payee_id"), P["order_to"].match(waited.text)
+    text = P["opening"].sub("", message)
+    if not (payee_id or order) or not asks(text) or not (P["of_payments"].search(text) or P["planned"].search(text)):
         return ""
-    name = next((payee.name for payee in view().payees if payee.payee_id == payee_id), "")
-    text = P["compares"].sub("", P["opening"].sub("", message))
+    name = next((one.name for one in view().payees if one.payee_id == payee_id), order["name"] if order else "")
+    text = P["compares"].sub("", text)
     named = P["payee"].sub(name, text)
     return P["the_one"].sub("payments ", named) if name and (named != text or name in text) else ""
 
