@@ -99,6 +99,10 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         return []
     if call.arguments.get("status") == "pending" and P["clears"].search(message):
         return [ReadyCall("knowledge", {"article": "pending_card_payment"})]
+    if call.tool == "transactions" and (asked := P["sorted"].fullmatch(message)):
+        order = next((name for name, words in ORDERS.items() if words.match(asked["by"])), "")
+        order = order or ("newest" if asked["by"].lower() in ("date", "time", "day") else "largest")
+        return [ReadyCall("transactions", {**call.arguments, "order": order})]
     if call.tool == "transactions" and P["more"].fullmatch(message):
         return [ReadyCall("transactions", {**call.arguments, "limit": call.arguments.get("limit", 5) + MORE})]
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}

@@ -85,7 +85,10 @@ class Rules:
             rest = ((chosen_tool(one), one) for one in clauses(messages[-1]) if not R["monthly"].search(one))
             beside = [self.read(name, [one]) for name, one in rest if name in LOOK_UPS - {"standing_orders"}]
             return [*chain.from_iterable(beside), *regular]
-        whole = self.probabilities(said)
+        asking = said
+        while asking[1:] and self._only_days(asking[-1]):
+            asking = asking[:-1]
+        whole = self.probabilities(asking)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
         if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
             return [{"tool": "human_agent"}]
@@ -125,6 +128,11 @@ class Rules:
             )
         ]
         return with_wish(self._with_subject(calls, messages[-1])[:MAX_CALLS], said)
+
+    def _only_days(self, message: str) -> bool:
+        """Whether a message only names other days for what was asked before: "and on bonfire night"."""
+        slots = self._slots(message)
+        return bool(slots.periods()) and R["only_days"].fullmatch(slots.text.rest) is not None
 
     def _regular(self, messages: Sequence[str]) -> list[Call]:
         """Return the calls about what is paid each month; empty if the last message asks nothing of that kind.
