@@ -22,8 +22,8 @@ REGULAR = "monthly, next"
 MONTHS = 3
 """Months that are summed where no order repeats."""
 KINDS = {
-    "direct_debit": re.compile(r"\b(?:direct debits?|dds?)\b", re.IGNORECASE),
     "standing_order": re.compile(r"\b(?:standing orders?|sos)\b", re.IGNORECASE),
+    "direct_debit": re.compile(r"\b(?:direct debits?|dds?)\b", re.IGNORECASE),
     "subscription": re.compile(r"\bsubscriptions?\b", re.IGNORECASE),
     ONCE: re.compile(r"\b(?:scheduled|future|upcoming) (?:transfers?|payments? to)\b", re.IGNORECASE),
 }
@@ -39,7 +39,7 @@ NAMED = {"current": "(?:current|own account|personal account)"}
 
 @TOOLS.register("standing_orders")
 def look_up(request: Request, bank: Bank) -> Facts:
-    orders, days, when = _wanted(request, bank), request.call.arguments, ""
+    (orders, wanted, held), days, when = _wanted(request, bank), request.call.arguments, ""
     sources = tuple(f"ledger:{account}" for account in sorted({order.account_id for order in orders}))
     if "date_to" in days:
         when = f" due{period(days['date_from'], days['date_to'])}"
@@ -50,7 +50,8 @@ def look_up(request: Request, bank: Bank) -> Facts:
         return _costs(request, bank, orders)
     result = {"rows": [asdict(order) for order in orders]}
     if not orders:
-        text = f"You have no standing orders, direct debits, subscriptions or scheduled transfers{when}."
+        none = " or ".join(f"{'scheduled transfer' if kind == ONCE else kind.replace('_', ' ')}s" for kind in wanted)
+        text = f"You have no {none.replace(' or ', ', ', len(wanted) - 2)}{' from that account' if held else ''}{when}."
         return Facts(text, (text,), sources, result=result)
     if pick := PICKS.get(days.get("order", "")):
         chosen = pick(orders, key=lambda order: order.amount_minor)
@@ -80,10 +81,10 @@ def kinds_named(message: str) -> list[str]:
     return [kind for kind, words in KINDS.items() if words.search(message) and not ALL.search(message)]
 
 
-def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:
-    """Return the orders of the kinds and of the account that the message or the call names, or all."""
+def _wanted(request: Request, bank: Bank) -> tuple[list[StandingOrder], list[str], set[str]]:
+    """Return the orders of the kinds and of the account that the message or the call names, or all; and these both."""
     orders, said = list(bank.standing_orders(request.customer_id)), request.message
-    kinds = kinds_named(said) or request.call.arguments.get("kinds", KINDS)
+    kinds = kinds_named(said) or list(request.call.arguments.get("kinds", KINDS))
     held = {
         account.account_id
         for account in bank.accounts(request.customer_id)
@@ -91,7 +92,7 @@ def _wanted(request: Request, bank: Bank) -> list[StandingOrder]:
         or re.search(FROM_ACCOUNT.format(NAMED.get(account.kind, account.kind)), said, re.IGNORECASE)
     } - {request.call.arguments.get("to_account_id")}
     own = [order for order in orders if not held or order.account_id in held]
-    return [order for order in own or orders if order.kind in kinds]
+    return [order for order in own or orders if order.kind in kinds], kinds, held
 
 
 def _until(order: StandingOrder, last: str) -> Iterator[StandingOrder]:
