@@ -72,7 +72,7 @@ def before(message: str, said: Sequence[str]) -> str:
     told: list[str] = []
     for one in said[:LONGEST_CHAIN]:
         told.insert(0, one)
-        if not (points_back(one) or is_follow_up(one)):
+        if not points_back(one):
             break
     return " ".join([*told, continued(message)])
 
