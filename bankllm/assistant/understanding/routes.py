@@ -63,8 +63,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     earned = brings_in(message) and not CHOSEN["balance"].search(message)
     if tool == "balance" and not earned and not R["moved"].search(message):
         return tool
-    if R["bounded"].search(message) or R["has_come"].search(message):
-        return "transactions"  # a sum cannot leave out payments by their amount
+    if any(R[name].search(message) for name in ("bounded", "has_come", "last_time")):
+        return "transactions"  # a sum cannot leave out payments by their amount, nor say when one was
     if P["less_refunds"].search(message):
         return "spending"  # a list does not take them off
     sums, lists = R["spending"].search(message), R["transactions"].search(message)

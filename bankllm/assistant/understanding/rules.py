@@ -114,6 +114,8 @@ class Rules:
             tool = "spending"
         elif tool in MISTAKEN and first and self._is_about(tool, messages):
             tool = "transactions"
+        if not tool and R["took"].match(messages[-1]) and self.names(messages[-1]):
+            tool = "transactions"  # "did halifax take the mortgage"
         if not tool:
             return []
         messages = heard if tool in LOOK_UPS else messages  # an order is read as it was written
