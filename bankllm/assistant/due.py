@@ -35,7 +35,7 @@ def of_due(
     """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
-    if P["still"].search(message) and (found := _named(message, customer, named)):
+    if P["still"].search(message) and (found := _named(message, customer, named, _days(message, customer, today))):
         return found
     rest = P["waits"].sub(" ", message)
     waits = rest != message and not P["over"].search(message)  # a payment that waits lies ahead, in any tense
