@@ -19,7 +19,7 @@ from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bankllm.assistant.engine_turns import AT_ONCE
+from bankllm.assistant.language.engine_turns import AT_ONCE
 from bankllm.errors import BankLLMError, UsageError
 from bankllm.evidence.raw_files import inside, read_table
 from bankllm.evidence.statistics.rates import consumption, goodput, knee, share_knee

@@ -27,8 +27,8 @@ from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schem
 from bankllm.assistant.bank.ledger import TransactionQuery, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_model import language_understanding, needs_model, trusted
+from bankllm.assistant.language.fallbacks import GenerationFailed
+from bankllm.assistant.language.language_model import language_understanding, needs_model, trusted
 from bankllm.assistant.tools.spending import counting, sums
 from bankllm.assistant.understanding import amounts
 from bankllm.assistant.understanding.resolve import CustomerView, resolve

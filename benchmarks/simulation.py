@@ -14,7 +14,7 @@ from itertools import islice
 from random import Random
 from statistics import fmean
 
-from bankllm.assistant.engine_turns import SMOOTHING
+from bankllm.assistant.language.engine_turns import SMOOTHING
 from bankllm.errors import UsageError
 from bankllm.loadtest.drivers.open_loop import due_times
 from bankllm.loadtest.load import Load, LoadResult, RequestRow, row

@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 from anyio.to_thread import run_sync
 
-from bankllm.assistant import runtime, turn_memory, understand
+from bankllm.assistant import runtime, turn_memory
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import Bank, open_bank
@@ -23,11 +23,12 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.care.languages import language_reply
+from bankllm.assistant.conversation import understand
+from bankllm.assistant.conversation.reading import Understanding
 from bankllm.assistant.decision import check_intents, related
 from bankllm.assistant.handover import HandOverDesk
-from bankllm.assistant.language_engine import needs_engine, shared_engine
-from bankllm.assistant.language_model import language_understanding
-from bankllm.assistant.reading import Understanding
+from bankllm.assistant.language.language_engine import needs_engine, shared_engine
+from bankllm.assistant.language.language_model import language_understanding
 from bankllm.assistant.respond import BETWEEN, hands_over, run, summary, worded
 from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights, checked
 from bankllm.assistant.wording.responder import Responder, make_responder

@@ -14,7 +14,7 @@ from bankllm.assistant.articles import ArticleScores
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import NEXT, Facts, Question, ReadyCall
-from bankllm.assistant.fallbacks import Fallback
+from bankllm.assistant.language.fallbacks import Fallback
 from bankllm.assistant.wording.responder import Reply
 from bankllm.errors import UsageError
 from bankllm.model.generation import TextStream
@@ -112,7 +112,7 @@ class ChatReply(BaseModel):
     responder: str
     """What generated the reply: `template`, or the language model's name."""
     fallback: str | None = None
-    """See `bankllm.assistant.fallbacks.Fallback`."""
+    """See `bankllm.assistant.language.fallbacks.Fallback`."""
     unavailable: tuple[str, ...] = ()
     """What failed: `memory` (earlier messages were not read) or `storing` (this turn was not stored)."""
     model: str

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Sequence
 
 from bankllm.assistant.care.replies import OFFER
+from bankllm.assistant.earlier.shown import dumped
 from bankllm.assistant.respond import BETWEEN
-from bankllm.assistant.shown import dumped
 from bankllm.assistant.turn import PendingChat
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import MAX_TEXT_CHARACTERS, Match, Query

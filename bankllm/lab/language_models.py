@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bankllm.assistant.language_tasks import calls_text
+from bankllm.assistant.language.language_tasks import calls_text
 from bankllm.datasets.tellerchat import Understand, Word, load
 from bankllm.errors import NotMeasured
 from bankllm.model import generation, smollm2

@@ -31,7 +31,7 @@ DEMO_SETTINGS = {
 """Variables that would make the server refuse the requests of a notebook, if they are exported for another server."""
 RULES_ONLY = {"BANKLLM_UNDERSTANDING": "rules", "BANKLLM_RESPONDER": "template"}
 """Variables for a server without a language model."""
-ENGINE = "bankllm.assistant.engine_process"
+ENGINE = "bankllm.assistant.language.engine_process"
 """Module of the language model's process."""
 STOP_TIMEOUT_S = 15
 """Seconds between SIGTERM and SIGKILL: more than the server needs to finish its requests (10 s) and to close."""

@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from bankllm.assistant.language_engine import engine_process, needs_engine
+from bankllm.assistant.language.language_engine import engine_process, needs_engine
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, prepare
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.serving.app import create_app, load_engine

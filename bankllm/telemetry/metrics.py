@@ -131,7 +131,7 @@ class ServerMetrics:
         output_tokens: int,
         batch: float,
     ) -> None:
-        """Count one text of the language model; see `bankllm.assistant.engine_client.Generated`."""
+        """Count one text of the language model; see `bankllm.assistant.language.engine_client.Generated`."""
         labels = (task, model)
         self._first_tokens.labels(*labels).observe(first_s)
         self._generations.labels(*labels).observe(total_s)

@@ -16,7 +16,7 @@ from bankllm.assistant.bank.ledger import TransactionQuery, UnknownCustomer, for
 from bankllm.assistant.bank.statement import line
 from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.engine import ChatEngine
-from bankllm.assistant.language_model import MAX_ASKED, LanguageUnderstanding
+from bankllm.assistant.language.language_model import MAX_ASKED, LanguageUnderstanding
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.assistant.turn import MAX_MESSAGE_CHARACTERS, ChatReply
 from bankllm.assistant.wording.generating import GeneratingResponder

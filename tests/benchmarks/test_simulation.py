@@ -6,7 +6,8 @@ from statistics import fmean
 
 import pytest
 
-from bankllm.assistant import engine, language_model
+from bankllm.assistant import engine
+from bankllm.assistant.language import language_model
 from bankllm.errors import UsageError
 from bankllm.loadtest.experiments.rate_sweep import knee_of, sweep
 from bankllm.loadtest.load import LoadResult

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from bankllm.assistant.language_tasks import calls_text
+from bankllm.assistant.language.language_tasks import calls_text
 from bankllm.datasets.tellerchat import Understand, Word, load
 from bankllm.evidence.manifest import NotebookRun, read_manifest
 from bankllm.evidence.report.render import render

@@ -3,7 +3,7 @@
 Each word of the message must be listed: `yes` or `no`, and words that change nothing `beside` it; words that may also
 only acknowledge what was said ("ok") are a yes `alone`. Case, punctuation and repeated spaces do not count. A message
 with any other word or with a question mark is neither: "yes, but make it £20" confirms nothing. Words that only restate
-the action that waits are left out before (`bankllm.assistant.restated`).
+the action that waits are left out before (`bankllm.assistant.orders.restated`).
 """
 
 import json

@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.facts import Facts, Request
-from bankllm.assistant.fallbacks import GenerationFailed
+from bankllm.assistant.language.fallbacks import GenerationFailed
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
 from bankllm.assistant.wording.prompts import Messages, Prompt, make_prompt
 from bankllm.assistant.wording.responder import Reply

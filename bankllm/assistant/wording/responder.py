@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bankllm.assistant.facts import Facts, Request
-from bankllm.assistant.fallbacks import Fallback
+from bankllm.assistant.language.fallbacks import Fallback
 from bankllm.settings import Settings
 from bankllm.util.registry import Registry
 

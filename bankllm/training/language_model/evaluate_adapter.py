@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from bankllm.assistant.bank.tools import Call, calls_schema
-from bankllm.assistant.language_tasks import MAX_TOKENS, calls_text
+from bankllm.assistant.language.language_tasks import MAX_TOKENS, calls_text
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.evidence.records import Record
 from bankllm.model.generation import GenerationEngine, GenerationRequest, TextStream
@@ -105,8 +105,8 @@ def routed_rows(
 
     `read` is the result of `rules_calls`; `streams` were generated without a constraint.
     """
-    from bankllm.assistant.fallbacks import GenerationFailed
-    from bankllm.assistant.language_model import needs_model, trusted
+    from bankllm.assistant.language.fallbacks import GenerationFailed
+    from bankllm.assistant.language.language_model import needs_model, trusted
 
     chosen, readers = [], []
     for example, calls, stream in zip(examples, read, streams, strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bankllm.assistant.language_tasks import MAX_TOKENS
+from bankllm.assistant.language.language_tasks import MAX_TOKENS
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.evidence.records import Record
 from bankllm.model import base_models, smollm2

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from bankllm.assistant.bank.tools import parse_calls
-from bankllm.assistant.language_tasks import Chat, calls_text, understand_prompt, word_prompt
+from bankllm.assistant.language.language_tasks import Chat, calls_text, understand_prompt, word_prompt
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import DataError, UsageError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bankllm.assistant.bank.tools import Call, parse_calls
-from bankllm.assistant.language_model import needs_model
+from bankllm.assistant.language.language_model import needs_model
 from bankllm.assistant.understanding.resolve import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import HEAD, ToolHead

@@ -10,7 +10,7 @@ import pytest
 
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.facts import Facts, ReadyCall, Request
-from bankllm.assistant.fallbacks import Fallback, GenerationFailed
+from bankllm.assistant.language.fallbacks import Fallback, GenerationFailed
 from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY, GeneratingResponder
 from bankllm.assistant.wording.responder import Reply, Responder, make_responder
 from bankllm.assistant.wording.responders.local_model import LocalModel

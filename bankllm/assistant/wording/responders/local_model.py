@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from bankllm.assistant.caller import Caller
-from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.facts import Facts, Request
-from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_engine import cut_short, shared_engine
-from bankllm.assistant.language_tasks import MAX_TOKENS, word_prompt
+from bankllm.assistant.language.engine_client import CallersRequest
+from bankllm.assistant.language.fallbacks import GenerationFailed
+from bankllm.assistant.language.language_engine import cut_short, shared_engine
+from bankllm.assistant.language.language_tasks import MAX_TOKENS, word_prompt
 from bankllm.assistant.wording.generating import GeneratingResponder
 from bankllm.assistant.wording.prompts import Messages, Prompt
 from bankllm.assistant.wording.responder import RESPONDERS

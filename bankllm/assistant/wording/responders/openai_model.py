@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bankllm.assistant.caller import Caller
-from bankllm.assistant.fallbacks import GenerationFailed
+from bankllm.assistant.language.fallbacks import GenerationFailed
 from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder
 from bankllm.assistant.wording.prompts import Messages
 from bankllm.assistant.wording.responder import RESPONDERS

@@ -6,7 +6,7 @@ import pytest
 
 from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, says_yes_to
-from bankllm.assistant.restated import decision
+from bankllm.assistant.orders.restated import decision
 
 TODAY = date(2026, 11, 29)
 ZOFIA = (

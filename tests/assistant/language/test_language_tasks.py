@@ -1,4 +1,4 @@
-from bankllm.assistant.language_tasks import calls_text, understand_prompt, word_prompt
+from bankllm.assistant.language.language_tasks import calls_text, understand_prompt, word_prompt
 
 
 def test_a_prompt_holds_the_last_message_and_two_before() -> None:

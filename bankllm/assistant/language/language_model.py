@@ -11,11 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from bankllm.assistant.bank.tools import Call, call_schemas, copied_arguments, parse_calls
 from bankllm.assistant.caller import Caller
-from bankllm.assistant.engine_client import CallersRequest
-from bankllm.assistant.engine_turns import AT_ONCE
-from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_engine import cut_short, shared_engine, understands
-from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
+from bankllm.assistant.language.engine_client import CallersRequest
+from bankllm.assistant.language.engine_turns import AT_ONCE
+from bankllm.assistant.language.fallbacks import GenerationFailed
+from bankllm.assistant.language.language_engine import cut_short, shared_engine, understands
+from bankllm.assistant.language.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.understanding.agreement import agreed
 from bankllm.assistant.understanding.readers import fee_named
 from bankllm.assistant.understanding.rules import MOVES, Rules

@@ -14,19 +14,19 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.articles import ArticleScores, ArticleSearch
 from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.bank.ledger import Bank
-from bankllm.assistant.conversation_orders import ConversationOrders
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
+from bankllm.assistant.earlier.references import overdraft_interest, spelled_out
 from bankllm.assistant.facts import NEXT, Question
 from bankllm.assistant.followups import before, earlier, ends_with_pronoun, is_follow_up, points_back
-from bankllm.assistant.language_model import LanguageUnderstanding
-from bankllm.assistant.references import overdraft_interest, spelled_out
+from bankllm.assistant.language.language_model import LanguageUnderstanding
+from bankllm.assistant.orders.conversation_orders import ConversationOrders
+from bankllm.assistant.orders.waiting import in_there, on_that_day
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
-from bankllm.assistant.waiting import in_there, on_that_day
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask

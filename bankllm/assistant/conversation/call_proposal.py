@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 from bankllm.assistant.actions.yes_no import is_no
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
+from bankllm.assistant.conversation.reading import Reading
 from bankllm.assistant.decision import CLEAR
+from bankllm.assistant.earlier.shown import like_shown
 from bankllm.assistant.facts import TOOLS, tool_of
-from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, stands_alone
-from bankllm.assistant.language_model import needs_model, trusted
-from bankllm.assistant.reading import Reading
-from bankllm.assistant.shown import like_shown
-from bankllm.assistant.understanding.slots import P
-from bankllm.assistant.waiting import (
+from bankllm.assistant.language.fallbacks import GenerationFailed
+from bankllm.assistant.language.language_model import needs_model, trusted
+from bankllm.assistant.orders.waiting import (
     answering,
     corrected,
     from_there,
@@ -22,6 +21,7 @@ from bankllm.assistant.waiting import (
     to_same_payee,
     with_same_card,
 )
+from bankllm.assistant.understanding.slots import P
 
 LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.conversation.reading import Reading
 from bankllm.assistant.decision import CLEAR
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
-from bankllm.assistant.reading import Reading
+from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding.completion import COMPLETED
 from bankllm.assistant.understanding.problems import evident, names_nothing, on_topic, told
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
-from bankllm.assistant.waiting import Item
 from bankllm.util.redaction import mask
 
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from bankllm.assistant import engine_process
 from bankllm.assistant.bank.tools import calls_schema
 from bankllm.assistant.caller import Caller
-from bankllm.assistant.engine_client import CallersRequest, EngineClient, Generated
-from bankllm.assistant.engine_process import NICENESS, EngineProcess
-from bankllm.assistant.engine_turns import AT_ONCE
-from bankllm.assistant.fallbacks import GenerationFailed
+from bankllm.assistant.language import engine_process
+from bankllm.assistant.language.engine_client import CallersRequest, EngineClient, Generated
+from bankllm.assistant.language.engine_process import NICENESS, EngineProcess
+from bankllm.assistant.language.engine_turns import AT_ONCE
+from bankllm.assistant.language.fallbacks import GenerationFailed
 from bankllm.model import smollm2
 from tests.support.server_client import until
 

@@ -11,16 +11,17 @@ from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.actions.yes_no import is_yes
 from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.tools import Call
-from bankllm.assistant.call_proposal import in_conversation, proposed
-from bankllm.assistant.call_values import UNKNOWN, with_values
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
-from bankllm.assistant.due import of_due, subject_of
+from bankllm.assistant.conversation.call_proposal import in_conversation, proposed
+from bankllm.assistant.conversation.call_values import UNKNOWN, with_values
+from bankllm.assistant.conversation.reading import Reading, is_remark
+from bankllm.assistant.earlier.due import of_due, subject_of
+from bankllm.assistant.earlier.references import without_this
+from bankllm.assistant.earlier.shown import compared, of_shown
 from bankllm.assistant.facts import Facts, ReadyCall
 from bankllm.assistant.followups import asks
-from bankllm.assistant.reading import Reading, is_remark
-from bankllm.assistant.references import without_this
-from bankllm.assistant.regular_orders import (
+from bankllm.assistant.orders.regular_orders import (
     ORDER,
     changed,
     chosen,
@@ -31,7 +32,8 @@ from bankllm.assistant.regular_orders import (
     which,
     without_kept,
 )
-from bankllm.assistant.shown import compared, of_shown
+from bankllm.assistant.orders.waiting import Item, cannot, other_option, repeated, with_detail, with_other_card
+from bankllm.assistant.orders.while_waiting import about_payee, changed_inside, topics
 from bankllm.assistant.tools.standing_orders import kinds_named, paid_for
 from bankllm.assistant.understanding.beyond import beyond, still_refused
 from bankllm.assistant.understanding.certain import certain
@@ -41,8 +43,6 @@ from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import answered
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.sum_wishes import SUMS
-from bankllm.assistant.waiting import Item, cannot, other_option, repeated, with_detail, with_other_card
-from bankllm.assistant.while_waiting import about_payee, changed_inside, topics
 
 Items = list[Item]
 Step = Callable[[Reading], Items | None]

@@ -1,6 +1,6 @@
 """The language model in a process of its own, which all workers of a server share, and which is restarted if it ends.
 
-    python -m bankllm.assistant.engine_process SOCKET ADAPTER    # started by `EngineProcess`
+    python -m bankllm.assistant.language.engine_process SOCKET ADAPTER    # started by `EngineProcess`
 
 One engine for all workers needs its memory once, and their requests share passes. If it is killed, no reply is lost.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from bankllm.assistant.engine_turns import Busy, Turn, Turns
+from bankllm.assistant.language.engine_turns import Busy, Turn, Turns
 from bankllm.errors import BankLLMError, UsageError
 from bankllm.model import base_models
 from bankllm.model.generation import GenerationEngine, check_base
@@ -79,7 +79,13 @@ class EngineProcess:
         """Run the engine to its end. Return why it ended."""
         if (free := free_bytes()) < NEEDED_BYTES:
             return f"expected {NEEDED_BYTES >> 20} MiB of free memory, found {free >> 20} MiB"
-        command = [sys.executable, "-m", "bankllm.assistant.engine_process", self.address, str(self._adapter or "")]
+        command = [
+            sys.executable,
+            "-m",
+            "bankllm.assistant.language.engine_process",
+            self.address,
+            str(self._adapter or ""),
+        ]
         # The engine ends when its stdin does, and so with this process, even if that is killed. Ctrl-C does not reach
         # its process group. With a session of its own, its niceness would not count: Linux gives each session an equal
         # share of the cores (sched_autogroup_enabled).

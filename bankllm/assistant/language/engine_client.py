@@ -7,8 +7,8 @@ from multiprocessing.connection import Client, Connection
 from typing import Any, NamedTuple
 
 from bankllm.assistant.caller import Caller
-from bankllm.assistant.engine_turns import CHECK_S, Task
-from bankllm.assistant.fallbacks import GenerationFailed
+from bankllm.assistant.language.engine_turns import CHECK_S, Task
+from bankllm.assistant.language.fallbacks import GenerationFailed
 from bankllm.model.generation import GenerationRequest, TextStream
 
 ANSWER_S = 1.0

@@ -4,9 +4,9 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from bankllm.assistant.engine_client import EngineClient
-from bankllm.assistant.engine_process import EngineProcess
-from bankllm.assistant.fallbacks import Fallback
+from bankllm.assistant.language.engine_client import EngineClient
+from bankllm.assistant.language.engine_process import EngineProcess
+from bankllm.assistant.language.fallbacks import Fallback
 from bankllm.errors import ModelError
 from bankllm.model import base_models
 from bankllm.model.generation import PACKAGED, TextStream, check_base

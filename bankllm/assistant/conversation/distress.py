@@ -5,9 +5,9 @@ import re
 import numpy as np
 
 from bankllm.assistant.care.replies import CareReply, care_reply
+from bankllm.assistant.conversation.reading import Reading
 from bankllm.assistant.followups import asks, stands_alone
-from bankllm.assistant.reading import Reading
-from bankllm.assistant.restated import refuses
+from bankllm.assistant.orders.restated import refuses
 from bankllm.assistant.understanding.beyond import asks_for_another
 from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.sum_wishes import SUMS

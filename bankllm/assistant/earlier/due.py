@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from bankllm.assistant.earlier.shown import DAYS, REGULAR, shown_calls
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.followups import is_follow_up
-from bankllm.assistant.shown import DAYS, REGULAR, shown_calls
 from bankllm.assistant.tools.standing_orders import SUBJECTS
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import account_named

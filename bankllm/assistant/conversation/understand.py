@@ -6,17 +6,17 @@
 from collections.abc import Iterable
 
 from bankllm.assistant.bank.tools import Call
-from bankllm.assistant.call_values import UNKNOWN
 from bankllm.assistant.care.replies import OFFER
+from bankllm.assistant.conversation.call_values import UNKNOWN
+from bankllm.assistant.conversation.distress import distress
+from bankllm.assistant.conversation.reading import Encode, Reading, Understanding
+from bankllm.assistant.conversation.steps import IN_CONTEXT, STEPS, WHILE_WAITING, Step
 from bankllm.assistant.decision import Decision
-from bankllm.assistant.distress import distress
 from bankllm.assistant.facts import Facts, ReadyCall
-from bankllm.assistant.reading import Encode, Reading, Understanding
-from bankllm.assistant.steps import IN_CONTEXT, STEPS, WHILE_WAITING, Step
+from bankllm.assistant.orders.waiting import Item, answer_and_ask, only_asks
 from bankllm.assistant.turn import PendingChat
 from bankllm.assistant.understanding.problems import names_shop
 from bankllm.assistant.understanding.resolve import resolve
-from bankllm.assistant.waiting import Item, answer_and_ask, only_asks
 
 
 def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[Item]:

@@ -6,11 +6,11 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, says_yes_to
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.facts import Facts
-from bankllm.assistant.restated import decision
+from bankllm.assistant.orders.restated import decision
+from bankllm.assistant.orders.waiting import asks_if_done
 from bankllm.assistant.turn import PendingChat
 from bankllm.assistant.understanding.orders import named_payees
 from bankllm.assistant.understanding.readers import CustomerView, by_label
-from bankllm.assistant.waiting import asks_if_done
 
 CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bankllm.assistant.engine_turns import AT_ONCE, MAX_WAITING, Busy, Task, Turn, Turns
+from bankllm.assistant.language.engine_turns import AT_ONCE, MAX_WAITING, Busy, Task, Turn, Turns
 from tests.support.server_client import until
 
 

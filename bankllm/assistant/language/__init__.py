@@ -1,0 +1,1 @@
+"""The language model: its process, its tasks, and when its calls are taken."""
