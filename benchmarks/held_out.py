@@ -1,8 +1,8 @@
 """Ask a real server questions about the demo ledger, and look for the right amounts in its answers.
 
-    python benchmarks/held_out.py rules|model [--set h|k|l|m|n] [--half odd|even] [--rows held-out.csv] [--show]
+    python benchmarks/held_out.py rules|model [--set h|k|l|m|n|p] [--half odd|even] [--rows held-out.csv] [--show]
 
-1,090 questions were written without sight of code or data, with the right amounts by SQL on the ledger of 29 November
+1,210 questions were written without sight of code or data, with the right amounts by SQL on the ledger of 29 November
 2026 (data/held_out_questions.jsonl). An answer is right if each required amount is in the reply or in the results of
 the tools; an amount that is not required does no harm. `none`: nothing of the kind exists; `ask`: only asking back is
 right. Of what is graded `wrong`, some answers show a part of what was asked, or another reading: read the rows.
@@ -77,7 +77,7 @@ def ask(questions: list[dict[str, Any]], engine: str, folder: Path) -> Iterator[
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("engine", choices=("rules", "model"))
-    parser.add_argument("--set", choices=("h", "k", "l", "m", "n"), help="only the questions of one author")
+    parser.add_argument("--set", choices=("h", "k", "l", "m", "n", "p"), help="only the questions of one author")
     parser.add_argument("--half", choices=("odd", "even"), help="only the questions with such a number")
     parser.add_argument("--rows", type=Path, help="CSV file for one row per question")
     parser.add_argument("--show", action="store_true", help="print each answer that is not right")
