@@ -35,7 +35,8 @@ def of_due(
     """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
-    if P["still"].search(message) and (found := _named(message, customer, named, _days(message, customer, today))):
+    told = P["next_one"].sub(" ", message)  # and no shop called Next
+    if P["still"].search(message) and (found := _named(told, customer, named, _days(message, customer, today))):
         return found
     rest = P["waits"].sub(" ", message)
     waits = rest != message and not P["over"].search(message)  # a payment that waits lies ahead, in any tense
@@ -51,7 +52,7 @@ def of_due(
     days = _days(message, customer, today) if regular or waits else {}
     follows = regular and is_follow_up(message) and _is_short(message)
     about = asks_due or follows or waits
-    if about and (found := _named(P["next_one"].sub(" ", message), customer, named, days)):
+    if about and (found := _named(told, customer, named, days)):
         return found
     if asks_due and P["refers"].search(message) and not days:
         return _of_last(last)

@@ -206,7 +206,8 @@ class SpokenNames:
             or date
             or (len(word) < 3 and word.islower())
         )
-        unlike = shouted or date or word.startswith("I'") or word in ("I", "The")
+        stressed = known and len(word) > 1 and word.isupper()  # "what came IN"
+        unlike = shouted or stressed or date or word.startswith("I'") or word in ("I", "The")
         capital = word[0].isupper() and not unlike and (match.start() > 0 or not known)
         kind = "C" if capital else "k" if word.lower() in ("of", "the") else "." if known else "u"
         return kind * len(word) + match[0][len(word) :]
