@@ -31,6 +31,7 @@ from bankllm.assistant.orders.regular_orders import (
     orders_to_end,
     which,
     without_kept,
+    without_other_order,
 )
 from bankllm.assistant.orders.waiting import Item, cannot, other_option, repeated, with_detail, with_other_card
 from bankllm.assistant.orders.while_waiting import about_payee, changed_inside, topics
@@ -119,9 +120,12 @@ def ends_regular(reading: Reading) -> Items | None:
     regular, payees = bank.standing_orders(pending.customer_id), {payee.name for payee in view.payees}
     subjects = ((one, subject_of(one, view)) for one in words)
     named = {one: paid_for(pending.customer_id, about, bank) if about else set() for one, about in subjects}
-    found = ended(message, reading.turns, regular, [*named.values()], reading.today)
+    found: Items = [*ended(message, reading.turns, regular, [*named.values()], reading.today)]
     paid = payees.union(one.name for one in regular)
-    return [*found, *none_to_end(message, [one for one, names in named.items() if not names & paid])] or None
+    found += none_to_end(message, [one for one, names in named.items() if not names & paid])
+    rest = message.removeprefix(without_other_order(message)) if found else ""
+    beside = with_values(reading, reading.rules.propose([rest]), rest, rest) if rest else []
+    return [*found, *beside] or None
 
 
 def answers_question(reading: Reading) -> Items | None:

@@ -24,8 +24,13 @@ Ended = list[ReadyCall | Question]
 
 def orders_to_end(message: str) -> str:
     """Return the parts of a message that order to end something; empty if none does."""
-    parts = P["parts"].split(message)
+    parts = P["parts"].split(without_other_order(message))
     return ", ".join(part for part in parts if P["ends"].search(part) and not P["asks"].search(part))
+
+
+def without_other_order(message: str) -> str:
+    """Return the message up to an order of another kind: "cancel puregym and freeze the visa"."""
+    return P["other_order"].split(message)[0]
 
 
 def means_another(waited: Proposal, message: str) -> bool:
