@@ -18,6 +18,8 @@ foreign."""
 COMMON, UNLIKELY, SHORTEST = 1500, 0.1, 3
 """A shorter message is of another language ("congela mi tarjeta") if it has at least so many words, none of three
 letters and more is among the most common English ones, and its probability of being English is below this."""
+LIKELY = 0.25
+"""Least probability of that language: no language is likely for English without vowels ("cn u frz crd nw")."""
 OFTEN = {"es": 2.0}
 """Language → how much more often customers write it than its neighbours: few words do not tell Spanish and Portuguese
 apart."""
@@ -57,4 +59,5 @@ def language_reply(message: str, ranks: Mapping[str, int], names: Iterable[str] 
     english = any(ranks.get(word, COMMON) < COMMON for word in strange if len(word) > 2)
     if len(strange) < SHORTEST or english or likely["en"] >= UNLIKELY:
         return None
-    return lines()[max(lines(), key=lambda language: likely[language] * OFTEN.get(language, 1))]
+    other = max(lines(), key=lambda language: likely[language] * OFTEN.get(language, 1))
+    return lines()[other] if likely[other] >= LIKELY else None

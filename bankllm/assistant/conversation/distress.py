@@ -17,7 +17,14 @@ CARD_FRAUD = frozenset(("card_payment_not_recognised", "cash_withdrawal_not_reco
 """Intents of payments by a stranger with the customer's card: no criminal waits for the customer to pay."""
 LEAVING = "terminate_account"
 """Intent of customers who close their account; they go on with "I really want to leave"."""
-ABOUT_DISTRESS = re.compile("abuse|scam|fraud|bereave|hardship|arrears|gambl|never_ask|missed|debt|power_of|support")
+LEAVES = re.compile(
+    r"\W*(?:(?:no|yes|i|we|really|just|still|do|want|wanna|to|leave|close|it|my|the|this|account|bank|please|so|now)\b\W*)+",
+    re.IGNORECASE,
+)
+"""A message that says nothing but that."""
+ABOUT_DISTRESS = re.compile(
+    "who_sees|abuse|scam|fraud|bereave|hardship|arrears|gambl|never_ask|missed|debt|power_of|support"
+)
 """Parts of the ids of articles about what customers in distress tell."""
 FEW_WORDS = 10
 """Words of a message that only asks for payments, and tells of nothing."""
@@ -35,7 +42,7 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
         return None, False
     if continues and refuses(message) and not reply.instead_of_answer(ambiguous=True):
         return None, False  # "better not, he would never forgive me" declines what was offered
-    leaves = bool(reading.turns) and reading.turns[0].intent == LEAVING
+    leaves = reading.turns and reading.turns[0].intent == LEAVING and LEAVES.fullmatch(message)
     if leaves or (reply.of_scam and decision.is_topic and decision.intent in CARD_FRAUD):
         reply = reply.as_offer()
     goes_on = continues and asks(message) and not stands_alone(message)

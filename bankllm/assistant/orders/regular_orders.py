@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from datetime import date
 
 from bankllm.assistant.actions.stored import Proposal
+from bankllm.assistant.actions.yes_no import is_no
 from bankllm.assistant.bank.ledger import ONCE, StandingOrder
 from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.followups import asks
 from bankllm.assistant.tools.standing_orders import REGULAR, kinds_named
 from bankllm.assistant.understanding import amounts, patterns
 from bankllm.assistant.understanding.readers import P as ANSWERS
@@ -35,7 +37,8 @@ def without_other_order(message: str) -> str:
 
 def means_another(waited: Proposal, message: str) -> bool:
     """Whether a message corrects which regular payment is ended: "no, I meant Sky"."""
-    return ORDER in waited.arguments and "?" not in message and P["corrects"].match(message) is not None
+    corrects = "?" not in message and P["corrects"].match(message) and not P["not_chosen"].search(message)
+    return ORDER in waited.arguments and bool(corrects)
 
 
 def without_kept(message: str) -> str:
@@ -59,15 +62,15 @@ def ended(
     regular = [one for one in orders if one.kind != ONCE and one.kind in (kinds or (one.kind,))]
     wanted = [one for one in regular if kinds or one.kind != "standing_order"]
     fitting = [found for names in named if (found := [one for one in wanted if one.name in names])]
-    unclear = [found for found in fitting if len(found) > 1 and not P["all"].search(message)]
+    unclear = [found for found in fitting if len(found) > 1 and not _means_all(message)]
     if fitting:
         return [which(unclear[0])] if unclear else _calls([one for found in fitting for one in found])
-    if not (kinds or P["refers"].search(message)):
-        return []
+    if named or not (kinds or P["refers"].search(message)):
+        return []  # a name that fits no regular payment means none that was spoken of
     found = _told_apart(message, regular) if kinds else []
     found = found or next((said for turn in turns[:2] if (said := _spoken_of(turn, regular))), [])
     found = _told_apart(message, found) or found or (regular if kinds else [])
-    if len(found) == 1 or P["all"].search(message):
+    if len(found) == 1 or _means_all(message):
         return _calls(found)
     asked = which(found)
     words = P["kind_words"].sub("", P["ends"].sub("", message))
@@ -95,10 +98,17 @@ def changed(message: str, turns: Sequence[Message]) -> list[ReadyCall]:
 def chosen(question: Question, message: str, orders: Sequence[StandingOrder], today: date) -> Ended:
     """Return the calls that an answer to the question which payment is meant asks for; empty if it is no answer."""
     asked = [one for one in orders if one.name in question.options]
-    if ANSWERS["both"].fullmatch(message.strip(" .!,")) or P["all"].search(message):
+    if asks(message) or is_no(message) or P["not_chosen"].search(message):
+        return []
+    if ANSWERS["both"].fullmatch(message.strip(" .!,")) or P["only_all"].fullmatch(message) or _means_all(message):
         return _calls(asked)
     call = answered(question, message, today) or {}
     return _calls(_told_apart(message, asked) or [one for one in asked if one.name == call.get(ORDER)])
+
+
+def _means_all(message: str) -> bool:
+    """Whether an order to end something is about all of them, and not "tell them that I am leaving"."""
+    return P["all"].search(P["to_others"].sub(" ", orders_to_end(message))) is not None
 
 
 def _calls(orders: Sequence[StandingOrder]) -> Ended:
@@ -127,8 +137,13 @@ def _told_apart(message: str, orders: Sequence[StandingOrder]) -> list[StandingO
     minor = {_minor(word) for word in P["amount"].findall(text)}
     if len(found := [one for one in orders if one.amount_minor in minor]) == 1:
         return found
-    names = told_apart(text, [one.name for one in orders])
-    return [one for one in orders if one.name in names]
+    names = told_apart(text, [_name(one) for one in orders])
+    return [one for one in orders if _name(one) in names]
+
+
+def _name(order: StandingOrder) -> str:
+    """Return the name without the "To" of a transfer to an own account, which is a word of many answers."""
+    return order.name.removeprefix("To ")
 
 
 def _minor(word: str) -> int | None:

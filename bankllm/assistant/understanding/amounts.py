@@ -16,7 +16,7 @@ _SCALE = "|".join(WORDS["scales"])
 _SCALED = re.compile(rf"(\d+(?:,\d{{3}})*(?:\.\d+)?) ?({_SCALE})s?\b")
 _AMOUNT = re.compile(
     r"([A-Z]{3})? ?(\d{1,3}(?:[, ]\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?) ?([A-Z]{3})?"
-    r"(?: (?:and )?(\d\d?)(?: cents?| pence| p)?)?(?: ([A-Z]{3}))?(?:/-)?"
+    r"(?: (?:and )?(\d\d|\d(?= (?:cents?|pence|p|[A-Z]{3})\b))(?: cents?| pence| p)?)?(?: ([A-Z]{3}))?(?:/-)?"
 )
 
 _CURRENCIES = {
