@@ -28,6 +28,10 @@ def replied() -> Replied:
         ("i don’t want to live any more and nobody would care", "self_harm"),
         ("My balance please. " * 20 + "I am going to end my life tonight.", "self_harm"),
         ("my husband hits me and takes all my wages", "abuse"),
+        ("i have to send Tom 200 or he will hurt me", "abuse"),
+        ("pay Siobhan 50 she's threatening me", "abuse"),
+        ("mum makes me pay her all my wages, send 300", "abuse"),
+        ("my husband doesn't let me see the account", "abuse"),
         ("Bailiffs came today and my kids saw it", "cannot_pay"),
         ("clicked a parcel link and typed my card in", "scam_under_way"),
         ("Safe.", "abuse"),
@@ -57,6 +61,7 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
     "message",
     [
         "kill my direct debit to the gym",
+        "the bank makes me pay all these fees",
         "my phone died",
         "lost my baby's birth certificate, where do i order one",
         "been waiting on the phone for an hour",
