@@ -104,9 +104,9 @@ class Reading:
     def messages(self) -> list[str]:
         """The message after those that it may continue, the oldest first; what it refers to is spelled out."""
         told = [turn.user_message for turn in self.turns if not is_remark(turn.user_message)]
-        before = [overdraft_interest(one, self.today) for one in reversed([*earlier(told)])]
+        said = [overdraft_interest(one, self.today) for one in reversed([*earlier(told)])]
         last = spelled_out(on_that_day(self.message, self.turns), self.turns, self.customer, self.today)
-        return in_there([*before, last], self.customer)
+        return in_there([*said, last], self.customer)
 
     @cached_property
     def last(self) -> Proposal | None:

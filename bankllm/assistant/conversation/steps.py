@@ -58,9 +58,9 @@ def changes_action(reading: Reading) -> Items | None:
     """What waited, with what a sentence changes: "call it fifty"."""
     if not (waited := reading.withdrawn):
         return None
-    changed = changed_order(waited.tool, waited.arguments, reading.message)
-    changed = changed or changed_inside(waited, reading.message, reading.view, reading.today)
-    return [changed] if changed else None
+    other = changed_order(waited.tool, waited.arguments, reading.message)
+    other = other or changed_inside(waited, reading.message, reading.view, reading.today)
+    return [other] if other else None
 
 
 def asks_beside(reading: Reading) -> Items | None:
@@ -97,31 +97,36 @@ def orders_again(reading: Reading) -> Items | None:
     return [again] if again else None
 
 
-def ends_regular(reading: Reading) -> Items | None:
-    """An order to end direct debits, standing orders or subscriptions, or the answer which one is meant."""
-    message, pending, bank, question = reading.message, reading.pending, reading.parts.bank, reading.question
-    if reading.parts.orders.waits(pending):
+def chooses_regular(reading: Reading) -> Items | None:
+    """The answer which direct debit, standing order or subscription ends."""
+    question, pending = reading.question, reading.pending
+    if not question or question.slot != ORDER or reading.parts.orders.waits(pending):
         return None
-    if question and question.slot == ORDER:
-        regular = bank.standing_orders(pending.customer_id)
-        return [*chosen(question, message, regular, reading.today)] or None
+    regular = reading.parts.bank.standing_orders(pending.customer_id)
+    return [*chosen(question, reading.message, regular, reading.today)] or None
+
+
+def ends_regular(reading: Reading) -> Items | None:
+    """An order to end direct debits, standing orders or subscriptions."""
+    message, pending, bank = reading.message, reading.pending, reading.parts.bank
+    if reading.question or reading.parts.orders.waits(pending):
+        return None
     waited, order = reading.withdrawn, orders_to_end(message)
     another = waited is not None and means_another(waited, message)
     if reading.plain and not order:
         return [*changed(message, reading.turns)] or None
-    if question or not (order or another):
+    if not (order or another):
         return None
     words, view = reading.rules.names(without_kept(order)) or reading.rules.names(without_kept(message)), reading.view()
+    regular = bank.standing_orders(pending.customer_id)
     if another and not words:
-        regular = bank.standing_orders(pending.customer_id)
         return [*chosen(which(regular), message, regular, reading.today)] or None
     if waited and not (words or kinds_named(message)):
         return None
-    regular, payees = bank.standing_orders(pending.customer_id), {payee.name for payee in view.payees}
     subjects = ((one, subject_of(one, view)) for one in words)
     named = {one: paid_for(pending.customer_id, about, bank) if about else set() for one, about in subjects}
     found: Items = [*ended(message, reading.turns, regular, [*named.values()], reading.today)]
-    paid = payees.union(one.name for one in regular)
+    paid = {payee.name for payee in view.payees} | {one.name for one in regular}
     found += none_to_end(message, [one for one, names in named.items() if not names & paid])
     rest = message.removeprefix(without_other_order(message)) if found else ""
     beside = with_values(reading, reading.rules.propose([rest]), rest, rest) if rest else []
@@ -220,6 +225,7 @@ WHILE_WAITING: tuple[Step, ...] = (changes_action, asks_beside)
 STEPS: tuple[Step, ...] = (
     agrees_to_both,
     orders_again,
+    chooses_regular,
     ends_regular,
     answers_question,
     decides,
@@ -247,7 +253,7 @@ def _answer(reading: Reading) -> Call | None:
 
 
 def _finished(reading: Reading, calls: Sequence[Call], asked: str, said: str) -> Items:
-    """Return the calls with values; a figure that the message compares with one shown before stands after that one."""
+    """Return the calls with values; a figure that the message compares with one shown before follows that one."""
     message, today = reading.message, reading.today
     last = reading.last if reading.plain else None
     items = compared(with_values(reading, calls, asked, said), message, reading.turns, today)

@@ -35,11 +35,11 @@ def of_due(
     """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
-    told = P["next_one"].sub(" ", message)  # and no shop called Next
-    if P["still"].search(message) and (found := _named(told, customer, named, _days(message, customer, today))):
+    without_next = P["next_one"].sub(" ", message)  # it is no shop called Next
+    if P["still"].search(message) and (found := _named(without_next, customer, named, _days(message, customer, today))):
         return found
     rest = P["waits"].sub(" ", message)
-    waits = rest != message and not P["over"].search(message)  # a payment that waits lies ahead, in any tense
+    waits = rest != message and not P["over"].search(message)  # a payment that waits is a coming one, in any tense
     if (P["past"].search(message) and not waits) or P["how_to"].search(rest):
         return []
     if P["enough"].search(message) or (regular and P["leaves"].search(message)):
@@ -52,7 +52,7 @@ def of_due(
     days = _days(message, customer, today) if regular or waits else {}
     follows = regular and is_follow_up(message) and _is_short(message)
     about = asks_due or follows or waits
-    if about and (found := _named(told, customer, named, days)):
+    if about and (found := _named(without_next, customer, named, days)):
         return found
     if asks_due and P["refers"].search(message) and not days:
         return _of_last(last)

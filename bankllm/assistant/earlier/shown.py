@@ -13,6 +13,7 @@ from datetime import date
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.tools.standing_orders import PICKS, kinds_named
+from bankllm.assistant.tools.transactions import USUAL_COUNT
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.completion import account_named, only_account
 from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
@@ -30,8 +31,6 @@ ROWS_ONLY = frozenset(("limit", "order", "minimum_minor", "maximum_minor", "stat
 """Arguments of a list of which there is no sum."""
 NUMBERS = {"both": 2, "two": 2, "three": 3, "four": 4, "five": 5}
 WEEK = 7
-MORE = 5
-"""Rows that "show more" adds."""
 SHORT = 9
 """Words of a message that may compare its figure with the one before."""
 FEW = 12
@@ -104,7 +103,11 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
         order = order or ("newest" if asked["by"].lower() in ("date", "time", "day") else "largest")
         return [ReadyCall("transactions", {**call.arguments, "order": order})]
     if call.tool == "transactions" and P["more"].fullmatch(message):
-        return [ReadyCall("transactions", {**call.arguments, "limit": call.arguments.get("limit", 5) + MORE})]
+        return [
+            ReadyCall(
+                "transactions", {**call.arguments, "limit": call.arguments.get("limit", USUAL_COUNT) + USUAL_COUNT}
+            )
+        ]
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
     subject = {name: value for name, value in call.arguments.items() if name in (*SUBJECT, "described")}
     if call.tool == "transactions" and not subject and P["spent_there"].search(message):

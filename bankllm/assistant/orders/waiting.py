@@ -176,15 +176,14 @@ def with_same_card(
 ) -> Sequence[Call]:
     """Return the calls for a card that none of them names with the card of the last action, or the one named last."""
     *earlier, message = messages
-    same = [card.last4 for card in customer.cards if last and card.card_id == last.arguments.get("card_id")]
     if not P["same_card"].search(message):
         return calls
-    named = (with_named_card({"tool": ""}, one, customer).get("card") for one in reversed(earlier))
-    if not (same := same or [*filter(None, named)]):
+    ids = {card.card_id: card.last4 for card in customer.cards}
+    same = ids.get(last.arguments.get("card_id", "")) if last else None
+    if not (same := same or _named_last(earlier, customer)):
         return calls
     return [
-        {**call, "card": same[0]} if "card" in {*REQUIRED.get(call["tool"], ())} - call.keys() else call
-        for call in calls
+        {**call, "card": same} if "card" in {*REQUIRED.get(call["tool"], ())} - call.keys() else call for call in calls
     ]
 
 
@@ -243,8 +242,7 @@ def of_other_card(calls: Sequence[Call], said: Sequence[str], customer: Customer
     *earlier, message = said
     if not P["other"].search(message):
         return calls
-    named = (with_named_card({"tool": ""}, one, customer).get("card") for one in reversed(earlier))
-    first = next(filter(None, named), None)
+    first = _named_last(earlier, customer)
     others = [card.last4 for card in _usable_cards(customer) if card.last4 != first]
     other = {"card": others[0]} if first and len(others) == 1 else {}
     return [
@@ -262,6 +260,12 @@ def with_other_card(last: Proposal | None, message: str, view: Callable[[], Cust
     cards = (card.card_id for card in _usable_cards(view()))
     others = [card_id for card_id in cards if card_id != last.arguments["card_id"]]
     return ReadyCall(last.tool, {**last.arguments, "card_id": others[0]}) if len(others) == 1 else None
+
+
+def _named_last(messages: Sequence[str], customer: CustomerView) -> str | None:
+    """Return the last four digits of the card that the messages name last."""
+    named = (with_named_card({"tool": ""}, one, customer).get("card") for one in reversed(messages))
+    return next(filter(None, named), None)
 
 
 def _usable_cards(customer: CustomerView) -> list[Card]:
