@@ -89,7 +89,8 @@ def _by_rules(reading: Reading) -> tuple[list[Call], Sequence[str]]:
     if reading.parts.head_fits:
         found = rules.propose(said, first=len(messages) == 1)
         polite = [call["tool"] for call in found] == ["small_talk"] and not asks(message)
-        if len(messages) > 1 and not polite and not (found and stands_alone(message)):
+        alone = stands_alone(message) or P["whole_balance"].fullmatch(message)
+        if len(messages) > 1 and not polite and not (found and alone):
             said = messages
             found = rules.propose(said)
     if reading.parts.model is None or not found:

@@ -33,12 +33,15 @@ from bankllm.assistant.orders.regular_orders import (
     without_kept,
     without_other_order,
 )
+from bankllm.assistant.orders.restated import refuses
 from bankllm.assistant.orders.waiting import Item, cannot, other_option, repeated, with_detail, with_other_card
-from bankllm.assistant.orders.while_waiting import about_payee, changed_inside, topics
+from bankllm.assistant.orders.while_waiting import about_payee, changed_inside, left_after, topics, with_waiting
+from bankllm.assistant.tools.guidance import HEARD
 from bankllm.assistant.tools.standing_orders import kinds_named, paid_for
 from bankllm.assistant.understanding.beyond import beyond, still_refused
 from bankllm.assistant.understanding.certain import certain
 from bankllm.assistant.understanding.completion import only_account
+from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import answered
@@ -49,8 +52,9 @@ Items = list[Item]
 Step = Callable[[Reading], Items | None]
 SEVERAL = frozenset(("card", "category", "merchant"))
 """Arguments whose question is also answered by "both"."""
-HEARD = Facts("All right. Tell me what else you would like to know or do, or say “person” to reach our team.")
-"""After a remark that asks nothing."""
+MORE_THAN_WHAT_DAY = 3
+"""Words of the shortest question for today's date after a list: "what day" asks for that of the payment."""
+PRONOUNS = ("him", "her", "them")
 NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
 
 
@@ -67,8 +71,8 @@ def asks_beside(reading: Reading) -> Items | None:
     """The answer to a question about what waited, or about its payee; what waited is proposed again."""
     if not (waited := reading.withdrawn):
         return None
-    answer: Items = [*topics(waited, reading.message)]
-    if why := cannot(waited, reading.message):
+    answer: Items = [*topics("order_id" if "order_id" in waited.arguments else waited.tool, reading.message)]
+    if why := cannot(waited, reading.message) or left_after(waited, reading.message, reading.view):
         answer = [Facts(why)]
     text = about_payee(waited, reading.message, reading.view) if not answer and reading.parts.head_fits else ""
     if text:
@@ -93,7 +97,8 @@ def agrees_to_both(reading: Reading) -> Items | None:
 def orders_again(reading: Reading) -> Items | None:
     """The conversation's last action once more, or for the customer's other card."""
     last = reading.last if reading.plain else None
-    again = repeated(last, reading.message) or with_other_card(last, reading.message, reading.view)
+    again = repeated(last, reading.message, reading.view, reading.today)
+    again = again or with_other_card(last, reading.message, reading.view)
     return [again] if again else None
 
 
@@ -136,6 +141,10 @@ def ends_regular(reading: Reading) -> Items | None:
 def answers_question(reading: Reading) -> Items | None:
     """An answer to what the reply before asked, or another detail of what waited."""
     question, message = reading.question, reading.message
+    if question and question.tool in PLANS and refuses(message) and not any(map(asks, message.split(","))):
+        return [NOTHING_ORDERED]
+    if question and (about := topics(question.tool, message)):
+        return [*about, question]
     if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(message.strip(" .!,")):
         several = [{"tool": question.tool, **question.call, question.slot: one} for one in question.options]
         return _finished(reading, several, message, message)
@@ -161,11 +170,12 @@ def fixed(reading: Reading) -> Items | None:
         return [Facts(text)]
     if complaint := complaint_reply(message):
         return [complaint]
-    if P["today"].fullmatch(message):
+    of_shown_day = reading.turns and reading.turns[0].calls and len(message.split()) < MORE_THAN_WHAT_DAY
+    if P["today"].fullmatch(message) and not of_shown_day:
         return [Facts(f"Today is {day:%A}, {statement.day(day)}.")]
     if P["cards"].fullmatch(message):
         return [ReadyCall("card_status")]
-    return [ReadyCall("payees")] if P["payees"].fullmatch(message) else None
+    return [ReadyCall("payees")] if P["payees"].fullmatch(message) or _asks_of_payee(reading) else None
 
 
 def asks_of_shown(reading: Reading) -> Items | None:
@@ -210,6 +220,9 @@ def calls_tools(reading: Reading) -> Items:
     if refused := beyond(reading.messages[-1], calls, pending.customer_id, ordinary, reading.view):
         return [Facts(refused)]
     items, question = _finished(reading, calls, reading.asked, message), reading.question
+    if (waited := reading.withdrawn) and (both := with_waiting(waited, items, message)):
+        pending.withdrawn = None
+        return both
     if question and question.tool in PLANS:
         tools, declined = [call["tool"] for call in calls], declines(message)
         talk = [*calls] == [{"tool": "small_talk"}] and not P["polite"].fullmatch(message)
@@ -238,6 +251,14 @@ IN_CONTEXT: tuple[Step, ...] = (
     asks_nothing,
     calls_tools,
 )
+
+
+def _asks_of_payee(reading: Reading) -> bool:
+    """Whether a message asks for the details of a saved payee."""
+    if not (asked := P["payee_details"].search(reading.message)):
+        return False
+    who = asked["owner"] or asked["payee"]
+    return who.lower() in PRONOUNS or bool(fitting(who, [one.name for one in reading.customer.payees], typos=False))
 
 
 def _answer(reading: Reading) -> Call | None:

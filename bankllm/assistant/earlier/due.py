@@ -9,7 +9,7 @@ from typing import Any
 
 from bankllm.assistant.earlier.shown import DAYS, REGULAR, shown_calls
 from bankllm.assistant.facts import ReadyCall
-from bankllm.assistant.followups import is_follow_up
+from bankllm.assistant.followups import asks, is_follow_up, points_back
 from bankllm.assistant.tools.standing_orders import SUBJECTS
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import account_named
@@ -38,6 +38,8 @@ def of_due(
     without_next = P["next_one"].sub(" ", message)  # it is no shop called Next
     if P["still"].search(message) and (found := _named(without_next, customer, named, _days(message, customer, today))):
         return found
+    if P["can_pay"].search(message) and (due := _named(without_next, customer, named)):
+        return [ReadyCall("balance"), *due]
     rest = P["waits"].sub(" ", message)
     waits = rest != message and not P["over"].search(message)  # a payment that waits is a coming one, in any tense
     if (P["past"].search(message) and not waits) or P["how_to"].search(rest):
@@ -48,6 +50,10 @@ def of_due(
         return [ReadyCall("balance")] if last[-1].arguments.get("status") == "pending" else []
     if regular and last[-1].arguments.keys() & SUBJECTS and P["how_much_is"].fullmatch(message):
         return [*last]
+    account = account_named(message, customer) if regular and points_back(message) and asks(message) else None
+    if account:
+        held = accounts_named(account, customer.accounts)
+        return [ReadyCall(REGULAR, {**last[-1].arguments, "account_id": held[0].account_id})]
     asks_due = P["asks_due"].search(message)
     days = _days(message, customer, today) if regular or waits else {}
     follows = regular and is_follow_up(message) and _is_short(message)

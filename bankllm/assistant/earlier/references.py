@@ -45,12 +45,13 @@ def without_this(items: Sequence[Item], message: str, last: Proposal | None, tod
 
 def overdraft_interest(message: str, today: date) -> str:
     """Return a message about what the customer's own overdraft costs as one about the interest that was paid."""
-    if not P["own_overdraft_cost"].search(message):
+    sums = P["paid_interest"].match(message)
+    if not sums and not P["own_overdraft_cost"].search(message):
         return message
     days = Slots(message, {}, today).periods()
-    return (
-        f"how much overdraft interest {' and '.join(days)}" if days else "show my last 3 payments of overdraft interest"
-    )
+    if sums or days:
+        return f"how much overdraft interest did I pay {' and '.join(days)}".strip()
+    return "show my last 3 payments of overdraft interest"
 
 
 def _of_overdraft(message: str, turns: Sequence[Message], today: date) -> str:

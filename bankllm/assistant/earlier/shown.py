@@ -79,6 +79,12 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
             return [*others]
     if call.tool in KEPT and (words := only_account(message, customer)):
         return [ReadyCall(call.tool, {**call.arguments, **account(words, "account_id", customer, pays=True)})]
+    held = call.arguments.get("account_id")
+    if held and P["other_account"].fullmatch(message):
+        ids = [one.account_id for one in customer.accounts if one.account_id != held]
+        return [ReadyCall(call.tool, {**call.arguments, "account_id": other}) for other in ids]
+    if P["converted"].fullmatch(message):
+        return [ReadyCall("knowledge", {"article": "exchange_rate"})]
     if call.tool == "balance" and P["less_pending"].fullmatch(message):
         return [call]
     if call.tool == "balance" and P["now"].fullmatch(message):

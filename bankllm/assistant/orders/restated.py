@@ -65,7 +65,7 @@ def without_restated(message: str, waited: Proposal, today: date) -> str:
 
 
 def _left_out(pattern: re.Pattern[str], text: str, fits: Callable[[str], bool]) -> str:
-    return pattern.sub(lambda match: " " if fits(match["value"].strip()) else match[0], text)
+    return pattern.sub(lambda match: " " if fits(match["value"].strip(" ,")) else match[0], text)
 
 
 def _read_day(words: str, today: date) -> date | None:

@@ -11,7 +11,7 @@ from datetime import date
 
 from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.actions.stored import Proposal
-from bankllm.assistant.actions.yes_no import nearly_yes
+from bankllm.assistant.actions.yes_no import is_yes, nearly_yes
 from bankllm.assistant.bank.ledger import Card, format_money
 from bankllm.assistant.bank.tools import Call, call_schemas
 from bankllm.assistant.facts import Facts, Question, ReadyCall
@@ -21,7 +21,7 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.orders import CARD, IMPOSSIBLE, POSSIBLE, with_named_card
-from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, by_label, day
+from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, by_label, day
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import REQUIRED, answered
 from bankllm.assistant.understanding.slots import P as SLOTS
@@ -44,10 +44,11 @@ def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
     """Whether the message, read as `items`, corrects nothing and wishes nothing else."""
     if nearly_yes(message):
         return True
-    corrects = P["corrects"].search(message) and not (P["affirms"].match(message) and asks(message))
+    question = asks(message) and (P["affirms"].match(message) or P["is_there"].match(message))
+    corrects = P["corrects"].search(message) and not question
     if corrects or any(_is_another_wish(item, waited, message) for item in items):
         return False
-    return waited.tool in PROTECTS or asks(message) or P["asks"].search(message) is not None
+    return waited.tool in PROTECTS or asks(message) or P["asks"].search(message) is not None or _agrees(message)
 
 
 def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> list[Item]:
@@ -55,12 +56,18 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
 
     A look-up that names nothing and an article are no answers to a question about the action ("is it from savings?").
     """
-    if nearly_yes(message):
+    if nearly_yes(message) or (_agrees(message) and not asks(message)):
         return [ReadyCall(waited.tool, waited.arguments)]
     answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, message)]
     if asks_if_done(message):
         answers = [NOT_YET]
     return [*(answers or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
+
+
+def _agrees(message: str) -> bool:
+    """Whether a message begins or ends with a yes: beside other words it is asked again."""
+    parts = [part for part in re.split(r"[,.;!]+", message) if part.strip()]
+    return any(map(is_yes, (*parts[:1], *parts[-1:]))) or P["begins_yes"].match(message) is not None
 
 
 def asks_if_done(message: str) -> bool:
@@ -230,11 +237,22 @@ def of_regular(calls: Sequence[Call], message: str, turns: Sequence[Message]) ->
     return [{"tool": "standing_orders", "period": calls[0]["period"]}] if listed and ahead else calls
 
 
-def repeated(last: Proposal | None, message: str) -> ReadyCall | None:
-    """Return the conversation's last action, which the message wants once more."""
-    if last is None or not P["again"].fullmatch(message):
+def repeated(last: Proposal | None, message: str, view: Callable[[], CustomerView], today: date) -> ReadyCall | None:
+    """Return the conversation's last action, which the message wants once more, or undone: a frozen card was found."""
+    if last is None:
         return None
-    return ReadyCall(last.tool, {name: value for name, value in last.arguments.items() if name != "date"})
+    if (last.tool, last.state) == ("freeze_card", "booked") and P["found_it"].search(message) and not asks(message):
+        return ReadyCall("unfreeze_card", {"card_id": last.arguments["card_id"]})
+    same = {name: value for name, value in last.arguments.items() if name != "date"}
+    if P["again"].fullmatch(message):
+        return ReadyCall(last.tool, same)
+    another = P["another"].fullmatch(message) if last.tool == "transfer" else None
+    try:
+        same |= amount(another["amount"], "amount_minor", view()) if another else {}
+        same |= day(another["day"], today, future=True) if another and another["day"] else {}
+    except Ask:
+        return None
+    return ReadyCall(last.tool, same) if another else None
 
 
 def of_other_card(calls: Sequence[Call], said: Sequence[str], customer: CustomerView) -> Sequence[Call]:
@@ -297,7 +315,7 @@ def answering(calls: Sequence[Call], question: Question) -> Sequence[Call]:
 def _is_another_wish(item: Item, waited: Proposal, message: str) -> bool:
     """Whether the item is not about the action: a question to ask back about a look-up or the same tool is about it."""
     if isinstance(item, Question):
-        return not asks(message) or (item.tool in PLANS and item.tool != waited.tool)
+        return not (asks(message) or _agrees(message)) or (item.tool in PLANS and item.tool != waited.tool)
     return isinstance(item, ReadyCall) and item.tool in (*PLANS, "human_agent")
 
 
@@ -309,5 +327,5 @@ def _is_answer(item: Item, message: str) -> bool:
         said = set(plain(message).split())
         named = any(said & set(plain(str(value)).split()) for value in item.arguments.values())
     elif item.tool != "knowledge":
-        named = named or bool(item.arguments)
+        named = named or bool(item.arguments) or item.tool == "payees"
     return bool(named and item.arguments.get("sure", True))

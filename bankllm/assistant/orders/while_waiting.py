@@ -5,13 +5,15 @@ payee. The action is proposed again after the answer.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
 from bankllm.assistant.actions.stored import Proposal
+from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.followups import asks
+from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.orders import declines
 from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
@@ -25,11 +27,13 @@ TOPICS = {
 """Tool, or argument of `cancel_transfer`, → article → words of a question about such an action that it answers."""
 
 
-def topics(waited: Proposal, message: str) -> list[ReadyCall]:
-    """Return the calls for the articles that answer a question about the action; empty if it asks something else."""
+def topics(about: str, message: str) -> list[ReadyCall]:
+    """Return the calls for the articles that answer a question about an action; empty if it asks something else.
+
+    `about` is a key of `TOPICS`.
+    """
     if not asks(message) or P["of_payments"].search(message):
         return []
-    about = "order_id" if "order_id" in waited.arguments else waited.tool
     found = [article for article, words in TOPICS.get(about, {}).items() if words.search(message)]
     return [ReadyCall("knowledge", {"question": message, "article": article}) for article in found]
 
@@ -46,12 +50,36 @@ def about_payee(waited: Proposal, message: str, view: Callable[[], CustomerView]
     return P["the_one"].sub("payments ", named) if name and (named != text or name in text) else ""
 
 
+def left_after(waited: Proposal, message: str, view: Callable[[], CustomerView]) -> str:
+    """Return what the account has after the transfer that waits, if the message asks for it."""
+    if waited.tool != "transfer" or not P["leaves"].search(message):
+        return ""
+    source = waited.arguments["from_account_id"]
+    held = next((one for one in view().accounts if one.account_id == source), None)
+    left = held and format_money(held.available_minor - waited.arguments["amount_minor"], held.currency)
+    return f"After this transfer your {held.name} would have {left} available." if held else ""
+
+
+def with_waiting(waited: Proposal, items: Sequence[Item], message: str) -> list[Item]:
+    """Return the transfer that waits, and after it the one to somebody else that the message adds; else nothing."""
+    one = items[0] if len(items) == 1 else None
+    if not (isinstance(one, ReadyCall) and waited.tool == one.tool == "transfer" and P["adds"].search(message)):
+        return []
+    targets = [(call.get("payee_id"), call.get("to_account_id")) for call in (one.arguments, waited.arguments)]
+    added = not one.unread and targets[0] != targets[1] and P["added_amount"].search(message)
+    return [ReadyCall(waited.tool, waited.arguments), one] if added else []
+
+
 def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> ReadyCall | None:
     """Return the transfer that waits with the amount, account or day that a sentence changes: "call it fifty".
 
     None if the message is a question, or changes nothing that can be read.
     """
-    if waited.tool != "transfer" or "?" in message or P["another_order"].search(message) or declines(message):
+    if waited.tool != "transfer":
+        return None
+    if note := P["note"].search(message):
+        return ReadyCall("transfer", {**waited.arguments, "reference": note["value"].strip()})
+    if "?" in message or P["another_order"].search(message) or declines(message):
         return None
     changed: dict[str, Any] = {}
     if (said := P["amount"].search(message)) and not _is_negated(said):

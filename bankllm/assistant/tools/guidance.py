@@ -22,6 +22,13 @@ INSULT = re.compile(
     re.IGNORECASE,
 )
 SORRY = "I am sorry that I was no help. Tell me in other words what you need, or say “person” to reach our team."
+ACKNOWLEDGES = re.compile(
+    r"\W*(?:(?:oh|ah|ok(?:ay)?|right|good|fine|i see|got it|gotcha|understood|noted|hm+|so|then|well|alright|all right"
+    r"|fair enough|yes|yeah|no worries)\b\W*)+",
+    re.IGNORECASE,
+)
+HEARD = Facts("All right. Tell me what else you would like to know or do, or say “person” to reach our team.")
+"""After a remark that asks nothing."""
 NOTHING = "All right, nothing was done. What else can I do for you?"
 
 
@@ -57,5 +64,7 @@ def talk(request: Request, bank: Bank) -> Facts:
         return Facts(NOTHING)
     if INSULT.search(request.message):
         return Facts(SORRY)
+    if ACKNOWLEDGES.fullmatch(request.message):
+        return HEARD
     id_ = "goodbye" if GOODBYE.search(request.message) and not HELLO.search(request.message) else "greeting"
     return Facts(load_knowledge()[id_].answer, sources=(f"knowledge:{id_}",))

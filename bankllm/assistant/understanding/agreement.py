@@ -23,8 +23,8 @@ from bankllm.assistant.understanding.sum_wishes import P as FIGURES
 DAYS = ("period", "date")
 FOUND = (*DAYS, "account", "minimum", "maximum")
 """Arguments that rules find by closed lists."""
-REVERSES = (P["less_refunds"], FIGURES["without_small"], FIGURES["without_large"])
-"""Words that reverse what follows them: a model copies that as if they were not there."""
+REVERSES = (P["less_refunds"], P["to_whom"], FIGURES["without_small"], FIGURES["without_large"])
+"""Words that reverse what follows them, or ask for what was named before: a model copies that all the same."""
 NAMED = SUBJECTS | {"to", "account"}
 """Arguments that name something of the customer's own."""
 OWN_DATA = LOOK_UPS - {"knowledge"} | {"card_status", "account_details"}

@@ -41,9 +41,11 @@ def certain(message: str, rules: Rules, today: date) -> Items:
     if P["income_when"].search(message):
         latest = [{**call, "direction": "in", "limit": "1"} for call in rules.read("transactions", [message])]
         return [*resolve(latest, rules.customer, today)]
-    credit = (one.name for one in rules.customer.accounts if one.kind == "credit")
-    if P["pays_card_off"].fullmatch(message) and (owed := next(credit, "")):
-        return [*resolve([{"tool": "transfer", "to": owed}], rules.customer, today)]
+    credit = next((one for one in rules.customer.accounts if one.kind == "credit"), None)
+    if P["pays_card_off"].fullmatch(message) and credit:
+        return [*resolve([{"tool": "transfer", "to": credit.name}], rules.customer, today)]
+    if owes := P["owes"].search(message):
+        return [ReadyCall("balance", {"account_id": credit.account_id} if credit and owes["card"] else {})]
     if P["affords"].search(message):
         return [ReadyCall("balance")]
     if P["out_than_in"].search(message) and not _asks_how(message):

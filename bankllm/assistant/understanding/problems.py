@@ -55,7 +55,7 @@ GIVES_WAY: dict[str, tuple[str, ...]] = {
     "transfer": ("bill_pay", "gift_card_scam", "international_transfer", "money_mule", "payee_add", "scam_", "zelle"),
 }
 """Acting tool → beginnings of the articles that are given instead of its question."""
-EVIDENCE = patterns("evidence")
+EVIDENCE, HAS_COME = patterns("evidence"), patterns("routes")["has_come"]
 WORDS = patterns("problems")
 """Tool → words without which a message does not ask for it; `shows`: how a request for rows begins; `wrong`: what a
 problem says; `own`: words that ask for the customer's own data; see the file for the others."""
@@ -96,7 +96,7 @@ def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) ->
         shown = True
     if (shown and not any(map(_is_unread, items))) or (rows_only and not WORDS["wrong"].search(message)):
         return list(items)
-    return [*kept, article]
+    return kept if kept and topic == "receiving_money" and HAS_COME.search(message) else [*kept, article]
 
 
 def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:

@@ -35,7 +35,7 @@ REPORTED = ("lost", "stolen")
 """Status of the cards that a new card is for, if there are any."""
 INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
 """Categories of money that comes in."""
-PLACES = patterns("places")
+PLACES, AMOUNT = patterns("places"), patterns("restated")["amount"]
 MORE = {"transfer": ("amount", "date"), "set_limit": ("amount",)}
 """Tool → arguments that an answer may name beside the one that was asked for."""
 
@@ -81,6 +81,9 @@ def answered(question: Question, message: str, today: date) -> Call | None:
     """
     if question.tool == "transfer" and any(pattern.search(message) for pattern in orders.IMPOSSIBLE.values()):
         return None
+    money = _money(question, message) if question.slot == "to" and "amount" not in question.call else None
+    if money and (call := _filled(question, message.replace(money, " "), today)):
+        return {**call, "amount": money}
     if call := _filled(question, message, today):
         return call
     first, *more = P["part"].split(message.strip())
@@ -94,6 +97,13 @@ def answered(question: Question, message: str, today: date) -> Call | None:
         asked = [Question(question.tool, slot, "", call=call or {}) for slot in MORE.get(question.tool, ())]
         call = next(filter(None, (_filled(one, words, today) for one in asked)), None) if call else None
     return call
+
+
+def _money(question: Question, message: str) -> str | None:
+    """Return the only amount that an answer names, which ends none of the options: "45 quid to Baker"."""
+    found = [one["value"].strip(" ,") for one in AMOUNT.finditer(message)]
+    found = [words for words in found if not any(option.endswith(words) for option in question.options)]
+    return found[0] if len(found) == 1 else None
 
 
 def _filled(question: Question, message: str, today: date) -> Call | None:
@@ -192,7 +202,7 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
     if call["tool"] == "spending" and values.get("category") == "fees":
         values.pop("direction", None)  # fees are paid, whatever else of the message came in
     if call["tool"] in ("spending", "transactions") and values.get("category") in INCOME:
-        values.setdefault("direction", "in")
+        values["direction"] = "in"
     return ReadyCall(call["tool"], values, tuple(unread))
 
 

@@ -14,7 +14,7 @@ from itertools import chain, product
 import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
-from bankllm.assistant.followups import asks
+from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.understanding import calendar_words, patterns
 from bankllm.assistant.understanding.clauses import by_clause, chosen_tool, clauses
 from bankllm.assistant.understanding.readers import CustomerView
@@ -109,11 +109,14 @@ class Rules:
         if (tool in LOOK_UPS or not tool) and messages[1:]:
             tool = of_before(messages[-1], messages[-2]) or tool
         summed = bool(asked.keys() & SUMMED) and self._is_of_payments(tool, heard)
-        summed = summed or (tool == "knowledge" and "by" in asked and bool(self._slots(messages[-1]).periods()))
+        follows = bool(messages[1:] or self._slots(messages[-1]).periods())
+        summed = summed or (tool == "knowledge" and "by" in asked and follows)
         if summed:
             tool = "spending"
         elif tool in MISTAKEN and first and self._is_about(tool, messages):
             tool = "transactions"
+        elif tool == "balance" and messages[1:]:
+            tool = self._of_payments(asking[-1]) or tool
         if not tool and R["took"].match(messages[-1]) and self.names(messages[-1]):
             tool = "transactions"  # "did halifax take the mortgage"
         if not tool:
@@ -199,6 +202,14 @@ class Rules:
         named = slots.names.own("merchant") or (R["own"].search(messages[-1]) and slots.names.categories())
         return bool(named or (tool == "standing_orders" and slots.read("spending")["merchant"]))
 
+    def _of_payments(self, message: str) -> str:
+        """Return the tool of a follow-up about payments after a balance: "and what's gone out today", "and food"."""
+        if R["balance"].search(message) or CHOSEN["balance"].search(message):
+            return ""
+        alone = [*TOOL_NAMES, ""][self.probabilities([message]).argmax()]
+        named = is_follow_up(message) and not self._slots(message).read("balance")["account"] and self.names(message)
+        return alone if alone in SUMS else "spending" if named else ""
+
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
         sentences = UNUSED["sentence"].split(messages[-1])
@@ -225,8 +236,8 @@ class Rules:
     def read(self, tool: str, messages: Sequence[str]) -> list[Call]:
         """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
         found: dict[str, list[str]] = {}
-        spoken, context = list[str](), list[str]()
-        """Periods of all messages, the oldest first."""
+        spoken, context, outgoing = list[str](), list[str](), False
+        """Periods of all messages, the oldest first; and whether a later message is about money out."""
         for message in reversed(messages):
             if tool in MOVES and message != messages[-1] and P["dropped"].search(message):
                 break
@@ -238,18 +249,23 @@ class Rules:
                 break  # what was put into an account is of no merchant
             if message != messages[-1] and P["shares_in"].search(messages[-1]):
                 values = {name: words for name, words in values.items() if name == "account"}
+            if message != messages[-1] and P["to_whom"].search(messages[-1]):
+                values = {name: words for name, words in values.items() if name in ("account", "period")}
             if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
                 break
             if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
                 values.pop("date", None)
             if values and not found and tool in MOVES and message != messages[-1]:
                 return []
-            if message != messages[-1] and P["outgoing"].search(messages[-1]):
+            if outgoing:
                 values.pop("direction", None)
+            outgoing = outgoing or bool(P["outgoing"].search(message))
             for group in EXCLUSIVE:
                 if group & found.keys():
                     values = {name: value for name, value in values.items() if name not in group}
             found = values | found
+            if values and tool in SUMS and message != messages[-1] and stands_alone(message):
+                break
         if tool == "spending" and P["in_and_out"].search(messages[-1]):
             found["direction"] = ["in", "out"]
         if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):

@@ -19,6 +19,8 @@ NEW = 10**9
 """Rank of a word that is not listed."""
 SHORT = 7
 """Words of a message in which any unknown word may be a merchant."""
+SHOPS = (" place", " shop", " store")
+"""What follows a part of a merchant's name: "the sushi place"."""
 ASKED_TOO = re.compile(WORDS["certain_names"]["asked_too"])
 _CATEGORIES = [words for name in ("near_categories", "categories") for pair in WORDS[name].items() for words in pair]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
@@ -105,7 +107,8 @@ class SpokenNames:
             return False
         telling = [word for word in piece.split() if plain(word) not in WORDS["in_names"]["any"]]
         ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in telling]
-        return max(ranks, default=0) >= (FREQUENT if partial and len(telling) > 1 else NEW)
+        several = len(telling) > 1 or (telling and piece.lower().endswith(SHOPS))
+        return max(ranks, default=0) >= (FREQUENT if partial and several else NEW)
 
     def _looks_like_name(self, kind: str, start: int, end: int) -> object:
         """Whether a word is no ordinary one ("three"), or stands where a name stands."""

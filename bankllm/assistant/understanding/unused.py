@@ -12,6 +12,7 @@ from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.followups import is_follow_up
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.periods import period
@@ -23,6 +24,8 @@ FIGURES = frozenset(("balance", "spending", "transactions"))
 """Tools whose figures an unused restriction changes."""
 WHOLE = frozenset(("account_id", "date_from", "date_to", "direction"))
 """Arguments with which a list still has all payments of a period."""
+FEW = 5
+"""Words of a follow-up that may only name other days."""
 P = patterns("unused")
 REPLY = (
     "I am not sure what you mean by {}, so I give no figure. Which payments do you mean? Please name the merchant, "
@@ -53,7 +56,8 @@ def _unused(
         used |= _tokens(message) - _tokens(wish(message).plain)
     given = {name for one in figures for name in one.arguments}
     lists = any(one.tool == "transactions" for one in figures)
-    if lists and given <= WHOLE and not P["whole"].search(message):
+    follows = is_follow_up(message) and len(message.split()) <= FEW  # "and the day before" asks as what came before
+    if lists and given <= WHOLE and not (follows or P["whole"].search(message)):
         yield message
     copied = {word for word in used if len(word) > 3}
     merchants = {one.arguments["merchant"] for one in figures if "merchant" in one.arguments}
