@@ -11,7 +11,7 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding.completion import COMPLETED
-from bankllm.assistant.understanding.problems import evident, names_nothing, on_topic, told
+from bankllm.assistant.understanding.problems import evident, is_other_block, names_nothing, on_topic, told
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
 from bankllm.util.redaction import mask
 
@@ -44,9 +44,11 @@ def with_values(reading: Reading, calls: Sequence[Call], asked: str, said: str) 
     if off_topic and not answers and bare:
         bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
         ready = [ReadyCall("knowledge", bank)]
+    found = reading.article(said, decision)
+    if found and is_other_block(ready, found, said):
+        ready = [ReadyCall("knowledge", found.arguments)]
     if alone:
         ready = evident(ready, said)
-        found = reading.article(said, decision)
         if decision.is_topic:
             ready = on_topic(ready, decision.intent, said)
         elif found and found.sure and names_nothing(ready, said):

@@ -165,6 +165,16 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     return [knowledge]
 
 
+def is_other_block(items: Sequence[ReadyCall | Question], found: Found, message: str) -> bool:
+    """Whether a card shall only refuse betting, or is not the bank's, so that no card is frozen or reported."""
+    tools = {item.tool for item in items}
+    if not (found.sure and found.clear and tools):
+        return False
+    if found.article == "gambling_block":
+        return tools == {"freeze_card"} and "freez" not in message.lower()
+    return found.article == "other_bank_card" and tools <= {"freeze_card", "report_card", "replace_card"}
+
+
 def _yields(item: ReadyCall | Question, tells: bool, own: bool) -> bool:
     """Whether an article that is asked for in nearly these words is given instead."""
     if _is_bare_transfer(item):

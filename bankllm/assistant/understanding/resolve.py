@@ -158,7 +158,16 @@ def _ordered(
         call = orders.with_named_card(call, message, customer)
     if "card" in REQUIRED.get(call["tool"], ()):
         call = orders.frozen_or_not(orders.with_card(call, message), message)
+        if message and "card" in call and plain(call["card"]) not in plain(message) and not _is_card(call, customer):
+            call = {name: words for name, words in call.items() if name != "card"}  # words of an earlier message
     return _resolved(call, customer, today)
+
+
+def _is_card(call: Call, customer: CustomerView) -> bool:
+    try:
+        return bool(readers.card(call["card"], customer, ()))
+    except (Ask, Unread):
+        return False
 
 
 def _of_other_accounts(call: Call, customer: CustomerView) -> list[Call]:
