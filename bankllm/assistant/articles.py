@@ -122,6 +122,9 @@ class ArticleSearch:
         scores += 0 if codes is None else CODES * codes
         return ArticleScores(scores, near, float((self._unanswered @ vector).max()))
 
+    def by_article(self, scored: ArticleScores) -> dict[str, float]:
+        return dict(zip(self._ids, scored.scores.tolist(), strict=True))
+
     def _margin(self, decision: Decision, scored: ArticleScores) -> float:
         """Return how far the other articles are from being taken instead of the classifier's topic; -1 without one."""
         if decision.topic not in self._ids:

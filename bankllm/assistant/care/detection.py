@@ -19,11 +19,15 @@ FOLDER = Path(__file__).parents[2] / "data" / "care"
 HEAD = FOLDER / "head.safetensors"
 KINDS: tuple[Distress, ...] = get_args(Distress)
 LABELS = ("ordinary", *KINDS)
-POSSIBLE, THRESHOLD, SURE = 0.48, 0.63, 0.95
+POSSIBLE, THRESHOLD, SURE = 0.48, 0.6, 0.95
 """Probabilities of any distress: from the first, the reply ends with the offer of a person; from the second, a message
 gets the fixed reply; from the third also one that may mean something else, because the intent classifier recognises its
-topic or because it continues a conversation. About 2.3, 1.4 and 0.3 % of ordinary messages full of look-alikes reach
+topic or because it continues a conversation. About 2, 1.4 and 0.3 % of ordinary messages full of look-alikes reach
 them, chosen on every other message of `benchmarks/care.py`."""
+LIKELIEST = 0.999
+"""Highest probability without a certain phrase."""
+DESPAIR = 0.2
+"""Share of `self_harm` from which trouble with money counts as despair: the reply also says what to do in danger."""
 BUCKETS = 8192
 """Hash buckets for words and pairs of words."""
 _NUMBER = re.compile(r"[£€$]?\d[\d.,]*k?")
@@ -74,4 +78,5 @@ def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> 
         for kind, phrase in _phrases(key).items():
             if 1 - ordinary < least and phrase.search(said):
                 return kind, least
-    return KINDS[int(np.argmax(shares))], float(1 - ordinary)
+    kind, despair = KINDS[int(np.argmax(shares))], shares[KINDS.index("self_harm")]
+    return "self_harm" if kind == "cannot_pay" and despair >= DESPAIR else kind, min(float(1 - ordinary), LIKELIEST)

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
+from cachetools import TTLCache
 
 from bankllm.assistant.care.detection import POSSIBLE, SURE, THRESHOLD, detect, texts
 from bankllm.settings import Distress
 
 OFFER = "If something weighs on you, or you do not feel safe, say “person”: somebody in our team will listen."
+RECENT_S, RECENT_KEPT = 1800.0, 4096
+"""For how long, and of how many conversations, a process knows the last reply."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,26 @@ def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, st
     if probability < POSSIBLE:
         return None
     reply = texts()[kind]
+    if probability < 1:
+        reply = reply | reply.get("possible", {})
     helpline = (helplines or {}).get(kind)
     parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
     sources = tuple(f"knowledge:{article}" for article in reply["articles"])
     scam = reply.get("holds_payments", False)
     return CareReply(" ".join(parts), sources, "human_agent", probability >= SURE and scam, probability, scam)
+
+
+class RecentReplies:
+    """The last of these replies by conversation, for what a message after it means. Thread-safe, and never stored."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._replies: TTLCache[tuple[str, str], CareReply] = TTLCache(RECENT_KEPT, RECENT_S)
+
+    def add(self, customer_id: str, conversation_id: str, reply: CareReply) -> None:
+        with self._lock:
+            self._replies[customer_id, conversation_id] = reply
+
+    def of(self, customer_id: str, conversation_id: str) -> CareReply | None:
+        with self._lock:
+            return self._replies.get((customer_id, conversation_id))

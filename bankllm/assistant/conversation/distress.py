@@ -1,13 +1,21 @@
-"""Whether a message gets the fixed reply to a customer in distress, its ordinary answer with an offer, or neither."""
+"""Whether a message gets the fixed reply to a customer in distress, its ordinary answer with an offer, or neither.
+
+`after_distress` answers what is asked after such a reply, and means nothing without it.
+"""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bankllm.assistant.care.replies import CareReply, care_reply
+from bankllm.assistant.conversation.call_values import UNKNOWN
 from bankllm.assistant.conversation.reading import Reading
+from bankllm.assistant.facts import Facts, ReadyCall
 from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.orders.restated import refuses
+from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding.beyond import asks_for_another
 from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.sum_wishes import SUMS
@@ -26,6 +34,8 @@ ABOUT_DISTRESS = re.compile(
     "who_sees|abuse|scam|fraud|bereave|hardship|arrears|gambl|never_ask|missed|debt|power_of|support"
 )
 """Parts of the ids of articles about what customers in distress tell."""
+MOVES_MONEY = re.compile("payee_|transfer_|limit|chaps|sepa|account_details")
+"""Parts of the ids of articles, and a tool, that somebody needs who pays a criminal; orders are held anyway."""
 FEW_WORDS = 10
 """Words of a message that only asks for payments, and tells of nothing."""
 
@@ -48,7 +58,42 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
     goes_on = continues and asks(message) and not stands_alone(message)
     ambiguous = goes_on or asks_for_another(message) or decision.is_topic
     ambiguous = ambiguous or _is_of_own(reading) or _asks_article(reading)
-    return (reply, False) if reply.instead_of_answer(ambiguous) else (None, True)
+    if not reply.instead_of_answer(ambiguous):
+        return None, True
+    return replace(reply, sources=reading.nearest_first(message, reply.sources)), False
+
+
+def after_distress(reading: Reading, found: Sequence[Item]) -> Item | None:
+    """Return what answers a question that nothing else answers, if such a reply stands before it: its first article, or
+    the reply again.
+
+    After a warning of a scam, nothing is given that somebody needs who pays.
+    """
+    cared = reading.parts.cared.of(reading.pending.customer_id, reading.pending.conversation_id)
+    if cared is None:
+        return None
+    calls = [item for item in found if isinstance(item, ReadyCall)]
+    unanswered = [*found] == [UNKNOWN] or all(_is_unanswered(item, reading.message) for item in found)
+    subjects = [call.arguments.get("article", call.tool) for call in calls]
+    if cared.of_scam:
+        unanswered = unanswered or any(MOVES_MONEY.search(subject) for subject in subjects)
+    elif "out_of_scope" in subjects and reading.is_off_topic(reading.message):
+        return None
+    if not unanswered:
+        return None
+    if cared.of_scam or not cared.sources:
+        return Facts(cared.text, sources=cared.sources)
+    return ReadyCall("knowledge", {"article": cared.sources[0].removeprefix("knowledge:")})
+
+
+def _is_unanswered(item: Item, message: str) -> bool:
+    """Whether it is an article that may not answer, or a greeting for a question."""
+    if not isinstance(item, ReadyCall):
+        return False
+    if item.tool == "small_talk":
+        return asks(message) and "answer" not in item.arguments
+    article = item.arguments.get("article")
+    return item.tool == "knowledge" and (article == "out_of_scope" or not item.arguments.get("sure", True))
 
 
 def _is_of_own(reading: Reading) -> bool:

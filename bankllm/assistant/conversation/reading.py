@@ -14,6 +14,7 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.articles import ArticleScores, ArticleSearch
 from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.care.replies import RecentReplies
 from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.earlier.references import overdraft_interest, spelled_out
@@ -32,6 +33,8 @@ from bankllm.settings import Settings
 from bankllm.util.redaction import mask
 from bankllm.vectors.embedder import Embedder
 
+AHEAD = 0.2
+"""By how much an article must be nearer than the first of several to be taken for it."""
 Encode = Callable[[Sequence[str]], list[Encoded]]
 
 
@@ -49,7 +52,7 @@ class Understanding:
     ) -> None:
         """Raises `ModelError` for a damaged head."""
         self.bank, self.artifact, self.settings, self.model, self.desk = bank, artifact, settings, model, desk
-        self.views = CustomerViews(bank)
+        self.views, self.cared = CustomerViews(bank), RecentReplies()
         self.orders = ConversationOrders(desk, self.views)
         self.head = ToolHead.load()
         self.head_fits = self.head.fits(embedder.model_id, embedder.dim)
@@ -125,6 +128,19 @@ class Reading:
     def article(self, text: str, decision: Decision | None = None) -> Found | None:
         """Return the best article for a text, see `ArticleSearch.best`."""
         return self.parts.articles.best(self._scores(text), decision)
+
+    def nearest_first(self, text: str, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return `knowledge:<article>` of each, the first one first unless another is much nearer."""
+        scores = self.parts.articles.by_article(self._scores(text))
+        lead = {
+            source: scores[source.removeprefix("knowledge:")] + AHEAD * (source == sources[0]) for source in sources
+        }
+        return tuple(sorted(sources, key=lambda source: lead[source] < max(lead.values())))
+
+    def is_off_topic(self, text: str) -> bool:
+        """Whether a text is nearer to a question that no article answers than to all others."""
+        scored = self._scores(text)
+        return bool(scored.unanswered > scored.near.max())
 
     def classify_in_context(self) -> None:
         """Classify an unclear message together with the turn before it; keep the clearer decision, and its text.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.conversation.call_values import UNKNOWN
-from bankllm.assistant.conversation.distress import distress
+from bankllm.assistant.conversation.distress import after_distress, distress
 from bankllm.assistant.conversation.reading import Encode, Reading, Understanding
 from bankllm.assistant.conversation.steps import IN_CONTEXT, STEPS, WHILE_WAITING, Step
 from bankllm.assistant.decision import Decision
@@ -31,6 +31,7 @@ def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[It
     if cared:
         pending.decision, pending.kept = Decision(cared.intent), False
         parts.orders.withdraw(pending)
+        parts.cared.add(pending.customer_id, pending.conversation_id, cared)
         if cared.holds_payments and parts.desk:
             parts.desk.hold_payments(pending.customer_id)
         return [Facts(cared.text, sources=cared.sources)]
@@ -41,6 +42,10 @@ def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[It
     if (found := _first(STEPS, reading)) is None:
         reading.classify_in_context()
         found = _first(IN_CONTEXT, reading) or []
+    if again := after_distress(reading, found):
+        if isinstance(again, Facts):
+            pending.decision, pending.kept = Decision("human_agent"), False
+        return [again]
     if pending.withdrawn and only_asks(pending.withdrawn, pending.message, found):
         withdrawn, pending.withdrawn = pending.withdrawn, None
         found = answer_and_ask(withdrawn, pending.message, found)

@@ -39,6 +39,8 @@ def replied() -> Replied:
         ("i lost my baby and i cannot face the phone, can i do this by chat", "bereavement"),
         ("My wife died on Sunday, what happens to her account?", "bereavement"),
         ("I lost my job and cannot pay my mortgage this month", "cannot_pay"),
+        ("i am tired of living, bank take all", "self_harm"),
+        ("nobody would miss me", "self_harm"),
         ("my partner made me take a loan and spends it, I was scared to say no", "abuse"),
         ("I wish to send my bank manager, who rang me, five thousand pounds for safe keeping.", "scam_under_way"),
         ("my bank manager rang and asked me to move my money", "scam_under_way"),
@@ -77,6 +79,11 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
         "and how far can i still go before you bounce things",
         "balance",
         "hi",
+        "pay my mam back the money she lent me, there's a dear",
+        "I'd love to get shot of my overdraft, just take the temptation away. How?",
+        "I had a letter from yous about changes to terms and I haven't a clue what it's on about.",
+        "hmm. leave it so, I will ring them first and see if they take it in two",
+        "how do you know it's really me on here",
     ],
 )
 def test_ordinary_messages_get_none(replied: Replied, message: str) -> None:
@@ -94,6 +101,47 @@ def test_a_person_is_offered_after_the_answer(replied: Replied, message: str) ->
     reply = replied(message)
     assert reply is not None
     assert not reply.instead_of_answer(ambiguous=False)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "they told me on Friday my post is going, I haven't slept since",
+        "lost my job last week and cant sleep",
+        "my contract ends Friday and I haven't told my wife, I've hardly slept",
+        "i gambled my wages again and hate myself",
+        "thing is i keep wanting to put a bet on before the wife looks. Its got bad again",
+        "I've blown the mortgage money at the bookies",
+        "There's letters I haven't even opened and I just cry when the post comes",
+        "the brown envelopes are stacking up, I start crying when I see them",
+    ],
+)
+def test_worry_about_money_and_gambling_gets_help_with_them(replied: Replied, message: str) -> None:
+    reply = replied(message)
+    assert reply is not None
+    assert reply.instead_of_answer(ambiguous=False)
+    assert "worth a life" not in reply.text
+    assert "lower payments" in reply.text
+    assert "gambling" in reply.text
+    assert "knowledge:hardship_help" in reply.sources
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "I can't see a way out",
+        "everything is hopeless",
+        "i gambled my wages again and hate myself",
+        "the brown envelopes are stacking up, I start crying when I see them",
+        "whats the point of setting up a repayment plan, i wont be around to pay it",
+        "u can have the house. i wont need it where im going",
+    ],
+)
+def test_despair_that_no_phrase_names_also_gets_what_to_do_in_danger(replied: Replied, message: str) -> None:
+    reply = replied(message)
+    assert reply is not None
+    assert reply.text.startswith(texts()["self_harm"]["possible"]["text"])
+    assert "If you think of ending your life" in reply.text
 
 
 def test_helpline_is_named_only_if_the_setting_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
