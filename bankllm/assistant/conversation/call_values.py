@@ -8,10 +8,10 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.conversation.reading import Reading
 from bankllm.assistant.decision import CLEAR
 from bankllm.assistant.facts import Facts, Question, ReadyCall
-from bankllm.assistant.followups import asks, is_follow_up, stands_alone
+from bankllm.assistant.followups import FEW_WORDS, asks, is_follow_up, stands_alone
 from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding.completion import COMPLETED
-from bankllm.assistant.understanding.problems import evident, is_other_block, names_nothing, on_topic, told
+from bankllm.assistant.understanding.problems import evident, instead_of_freezing, names_nothing, on_topic, told
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
 from bankllm.util.redaction import mask
 
@@ -38,15 +38,16 @@ def with_values(reading: Reading, calls: Sequence[Call], asked: str, said: str) 
         ready = resolve(own, reading.view(), reading.today, said) if own != [*calls] else ready
     off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
     answers = bool(turns and turns[0].question and not asks(reading.message))
-    alone = asked == said and (not turns or stands_alone(said))
+    found = reading.article(said, decision)
+    near = bool(found and found.clear and found.near) and len(said.split()) > FEW_WORDS
+    alone = asked == said and (not turns or near or stands_alone(said))
     follows = bool(turns) and is_follow_up(said)
     bare = (alone and names_nothing(ready, said)) or (len(ready) == 1 and not follows and _is_open(ready[0]))
     if off_topic and not answers and bare:
         bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
         ready = [ReadyCall("knowledge", bank)]
-    found = reading.article(said, decision)
-    if found and is_other_block(ready, found, said):
-        ready = [ReadyCall("knowledge", found.arguments)]
+    if article := instead_of_freezing(ready, found, said):
+        ready = [ReadyCall("knowledge", {"article": article})]
     if alone:
         ready = evident(ready, said)
         if decision.is_topic:

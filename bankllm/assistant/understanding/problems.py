@@ -165,14 +165,16 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     return [knowledge]
 
 
-def is_other_block(items: Sequence[ReadyCall | Question], found: Found, message: str) -> bool:
-    """Whether a card shall only refuse betting, or is not the bank's, so that no card is frozen or reported."""
+def instead_of_freezing(items: Sequence[ReadyCall | Question], found: Found | None, message: str) -> str:
+    """Return the article for a card that shall only refuse betting, or is another bank's; empty if there is none."""
     tools = {item.tool for item in items}
-    if not (found.sure and found.clear and tools):
-        return False
-    if found.article == "gambling_block":
-        return tools == {"freeze_card"} and "freez" not in message.lower()
-    return found.article == "other_bank_card" and tools <= {"freeze_card", "report_card", "replace_card"}
+    if tools and tools <= {"freeze_card", "report_card", "replace_card", "card_status"}:
+        if WORDS["other_bank"].search(message):
+            return "other_bank_card"
+        certain = found.article if found and found.sure and found.clear else ""
+        if certain == "other_bank_card" or (certain == "gambling_block" and "freez" not in message.lower()):
+            return certain
+    return ""
 
 
 def _yields(item: ReadyCall | Question, tells: bool, own: bool) -> bool:
