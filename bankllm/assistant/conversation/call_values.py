@@ -17,8 +17,8 @@ from bankllm.util.redaction import mask
 
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
 """Parts of a call that name nothing of the customer's."""
-NAMING = COMPLETED | {"card_status"}
-"""Reading tools whose calls get the account or card that the message names."""
+NAMING = COMPLETED | {"card_status", "standing_orders"}
+"""Reading tools whose calls get the account, card or days that the message names."""
 UNKNOWN = Facts(
     "I do not know the answer to that, and I would rather not guess. Ask me in other words, or say “person” and I will "
     "hand you over to our team."

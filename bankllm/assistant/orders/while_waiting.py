@@ -6,6 +6,7 @@ payee. The action is proposed again after the answer.
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -18,7 +19,8 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.orders import declines
 from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
 
-P = patterns("while_waiting")
+P, DAY = patterns("while_waiting"), patterns("restated")["day"]
+AT_ONCE = re.compile(r"today|now|right (?:now|away)|straight away", re.IGNORECASE)
 TOPICS = {
     "transfer": patterns("topics_of_transfer"),
     "freeze_card": patterns("topics_of_freezing"),
@@ -66,8 +68,13 @@ def with_waiting(waited: Proposal, items: Sequence[Item], message: str) -> list[
     if not (isinstance(one, ReadyCall) and waited.tool == one.tool == "transfer" and P["adds"].search(message)):
         return []
     targets = [(call.get("payee_id"), call.get("to_account_id")) for call in (one.arguments, waited.arguments)]
-    added = not one.unread and targets[0] != targets[1] and P["added_amount"].search(message)
-    return [ReadyCall(waited.tool, waited.arguments), one] if added else []
+    if one.unread or targets[0] == targets[1] or not P["added_amount"].search(message):
+        return []
+    kept = dict(one.arguments)
+    if not DAY.search(message):  # a day of the messages before is that of the other transfer
+        kept.pop("date", None)
+        kept |= {"date": waited.arguments["date"]} if P["same_day"].search(message) else {}
+    return [ReadyCall(waited.tool, waited.arguments), replace(one, arguments=kept)]
 
 
 def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> ReadyCall | None:
@@ -92,7 +99,8 @@ def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerVi
         changed["from_account_id"] = found[0].account_id
     if (later := P["day"].search(message)) and not P["event"].search(message) and not _is_negated(later):
         try:
-            changed |= day(later["value"] or later["again"], today, future=True)
+            words = later["value"] or later["again"]
+            changed |= {"date": today.isoformat()} if AT_ONCE.fullmatch(words) else day(words, today, future=True)
         except Ask:
             return None
     if changed.get("from_account_id") == waited.arguments.get("to_account_id", ""):

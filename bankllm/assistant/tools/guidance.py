@@ -24,7 +24,7 @@ INSULT = re.compile(
 SORRY = "I am sorry that I was no help. Tell me in other words what you need, or say “person” to reach our team."
 ACKNOWLEDGES = re.compile(
     r"\W*(?:(?:oh|ah|ok(?:ay)?|right|good|fine|i see|got it|gotcha|understood|noted|hm+|so|then|well|alright|all right"
-    r"|fair enough|yes|yeah|no worries)\b\W*)+",
+    r"|fair enough|yes|yeah|no|no worries|(?:that|it)(?: one)?(?:['’]?s| is) (?:fine|ok(?:ay)?|good))\b\W*)+",
     re.IGNORECASE,
 )
 HEARD = Facts("All right. Tell me what else you would like to know or do, or say “person” to reach our team.")

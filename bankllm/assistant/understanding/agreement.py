@@ -136,7 +136,8 @@ def _with_whole_card(call: Call, by_rules: Sequence[Call]) -> Call:
 def _is_better(name: str, said: str, found: str, confidence: float, rules: Rules) -> bool:
     """Whether the rules' words for an argument are the longer or the surer ones."""
     if name in DAYS:
-        return said in found and (bool(said) or name == "period") and readable(found, rules.today)
+        days = readable(found, rules.today) or ANSWERS["until_payday"].fullmatch(found)
+        return said in found and (bool(said) or name == "period") and bool(days)
     return not said or (confidence < CONFIDENT and said not in found and found not in said)
 
 

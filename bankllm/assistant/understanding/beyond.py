@@ -44,7 +44,8 @@ def beyond(
     if tools & (READS | SHOWS) and P["secret"].search(message):
         return REPLIES["secret"]
     given = {name for call in calls for name in call}
-    given_too = ("trip", "currency") if "foreign" in given else ("trip",) if "merchant" in given else ()
+    given_too = {"trip", "currency"} if "foreign" in given else {"trip"} if "merchant" in given else set()
+    given_too |= {"ranked"} if "by" in given else set()
     computed = (name for name in _COMPUTED if name not in given_too)
     found = next((name for name in computed if P[name].search(message)), "")
     asked = wish(message).asked

@@ -39,7 +39,9 @@ def certain(message: str, rules: Rules, today: date) -> Items:
     if P["splits"].search(message) and not _asks_how(message):
         return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
     if P["income_when"].search(message):
-        latest = [{**call, "direction": "in", "limit": "1"} for call in rules.read("transactions", [message])]
+        named = [{"tool": "transactions", "category": "salary"}] if P["payday"].search(message) else None
+        read = named or rules.read("transactions", [message])
+        latest = [{**call, "direction": "in", "limit": "1"} for call in read]
         return [*resolve(latest, rules.customer, today)]
     credit = next((one for one in rules.customer.accounts if one.kind == "credit"), None)
     if P["pays_card_off"].fullmatch(message) and credit:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
 
+from dateutil.relativedelta import relativedelta
+
 from bankllm.assistant.bank.ledger import ABROAD, Account, Bank, Card, Payee, TransactionQuery
 from bankllm.assistant.understanding import WORDS, amounts, calendar_words, patterns, periods
 from bankllm.assistant.understanding.names import LONGEST_NAME, beginning, fitting, plain
@@ -80,6 +82,11 @@ class CustomerView:
 def period(words: str, customer: CustomerView, today: date, *, future: bool = False) -> Values:
     if P["since_payday"].fullmatch(words.strip()) and customer.payday:
         return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
+    if future and customer.payday and P["until_payday"].fullmatch(words.strip()):
+        coming = customer.payday + relativedelta(months=1)
+        if coming < today:
+            raise Unread("I cannot tell your next payday from your records.")
+        return {"date_from": today.isoformat(), "date_to": coming.isoformat()}
     if customer.accounts and all(account.currency == "USD" for account in customer.accounts):
         words = calendar_words.month_first(words)
     found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")

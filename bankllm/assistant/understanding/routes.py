@@ -20,6 +20,7 @@ _ROUTES = (
     (frozenset(("report_card", "replace_card")), R["refused"], "card_status"),
     (LOOK_UPS | {"account_details"}, R["misused"], "knowledge"),
     (_KNOWLEDGE, R["refunds"], "transactions"),
+    (LOOK_UPS | {"human_agent"}, R["provider"], "standing_orders"),
     (_KNOWLEDGE, R["freeze"], "freeze_card"),
     (LOOK_UPS | {"transfer"}, R["cancel_transfer"], "cancel_transfer"),
     (LOOK_UPS - _KNOWLEDGE, R["coming"], "standing_orders"),

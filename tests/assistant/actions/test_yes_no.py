@@ -86,3 +86,4 @@ def test_usual_forms_of_no(message: str) -> None:
 def test_words_beside_a_yes_are_asked_again() -> None:
     assert all(map(nearly_yes, ("Correct", "that's right", "go on")))
     assert not any(map(nearly_yes, ("yes", "no", "ok thanks", "cheers", "correct it", "")))
+    assert not is_yes("yes, correct it")
