@@ -32,6 +32,8 @@ OTHERS = (
     "attest outputs/20260101T120000Z-quick --statement",
 )
 """Commands that serve until Ctrl-C, train for hours, or refer to files of the reader."""
+COMMITTED = "verify outputs/reference"
+"""Beginning of the commands that check the committed runs."""
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +136,17 @@ def test_the_installed_versions_are_those_of_the_lock_file(clone: Path) -> None:
 
 def test_the_commands_of_the_guides_work(clone: Path) -> None:
     run = (clone / "outputs" / "LATEST").read_text().strip()
+    for line in filter(lambda line: line.startswith(COMMITTED), COMMANDS):
+        command(clone, f"bankllm {line}")
     shutil.rmtree(clone / "outputs" / "reference")  # `publish` writes a new folder
     (clone / "my_texts.txt").write_text("my card was swallowed\n")
     (clone / "my-data").mkdir()
     for split in ("train", "test"):
         rows = [f"{topic} {word},{topic}" for topic in ("card", "loan") for word in ("one", "two", "three", "four")]
         (clone / "my-data" / f"{split}.csv").write_text("\n".join(["text,category", *rows]) + "\n")
-    lines = [re.sub(r"2026\w+-quick|RUN_[AB]", run, line) for line in COMMANDS if not line.startswith(OTHERS)]
+    lines = [
+        re.sub(r"2026\w+-quick|RUN_[AB]", run, line) for line in COMMANDS if not line.startswith((*OTHERS, COMMITTED))
+    ]
     assert len(lines) >= 12
     for line in lines:
         line = re.sub(r"--compare (\S+) (\S+)", r"--compare outputs/\1 outputs/\2", line)
