@@ -34,7 +34,7 @@ ABOUT_DISTRESS = re.compile(
     "who_sees|abuse|scam|fraud|bereave|hardship|arrears|gambl|never_ask|missed|debt|power_of|support"
 )
 """Parts of the ids of articles about what customers in distress tell."""
-MOVES_MONEY = re.compile("payee_|transfer_|limit|chaps|sepa|account_details")
+MOVES_MONEY = re.compile("payee_|transfer_|limit|chaps|sepa|account_details|message_codes|online_payment_conf")
 """Parts of the ids of articles, and a tool, that somebody needs who pays a criminal; orders are held anyway."""
 FEW_WORDS = 10
 """Words of a message that only asks for payments, and tells of nothing."""

@@ -19,7 +19,7 @@ from bankllm.assistant.customer_views import CustomerViews
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.earlier.references import overdraft_interest, spelled_out
 from bankllm.assistant.facts import NEXT, Question
-from bankllm.assistant.followups import before, earlier, ends_with_pronoun, is_follow_up, points_back
+from bankllm.assistant.followups import before, continued, earlier, ends_with_pronoun, is_follow_up, points_back
 from bankllm.assistant.language.language_model import LanguageUnderstanding
 from bankllm.assistant.orders.conversation_orders import ConversationOrders
 from bankllm.assistant.orders.waiting import in_there, on_that_day
@@ -149,7 +149,7 @@ class Reading:
         """
         if not self.turns:
             return
-        alone, follows = self.pending.decision, is_follow_up(self.message)
+        alone, follows = self.pending.decision, is_follow_up(self.message) and not self._is_clear(near=True)
         points = ends_with_pronoun(self.message) or (points_back(self.message) and not self._is_clear())
         if not (alone.alternatives or points or (alone.confidence < CLEAR and follows)):
             return
@@ -160,10 +160,10 @@ class Reading:
         elif follows or points:
             self.pending.decision, self.asked = alone._replace(is_topic=alone.is_topic and not points), text
 
-    def _is_clear(self) -> bool:
-        """Whether an article surely answers the message alone."""
-        found = self.article(self.message, self.pending.decision)
-        return bool(found and found.sure and found.clear)
+    def _is_clear(self, *, near: bool = False) -> bool:
+        """Whether an article answers the message alone; with `near` one that is asked for in nearly its words."""
+        found = self.article(continued(self.message) if near else self.message, self.pending.decision)
+        return bool(found and found.sure and found.clear and (found.near or not near))
 
     def _scores(self, text: str) -> ArticleScores:
         known = self.pending.scores
