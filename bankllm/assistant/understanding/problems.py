@@ -15,6 +15,7 @@ from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.spoken_names import SHORT
+from bankllm.assistant.understanding.sum_wishes import SUMS
 
 LOOK_UPS = frozenset(
     (
@@ -110,11 +111,14 @@ def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCa
     """Return the items, or a search for an article in place of look-ups that no word asks for.
 
     These are all look-ups of a question about what would happen, one look-up of all rows without a word for them, and
-    beside a question sums of what a story only mentions: "I do her shopping. How do I do this properly?"
+    beside a question sums of what a story only mentions: "I do her shopping. How do I do this properly?" A sentence
+    with days, or with names of nobody the customer pays, asks for payments only if it has a word for them.
     """
     if any(item.tool == "knowledge" for item in items) and not WORDS["own"].search(message):
         items = [item for item in items if not (_is_row(item) and _named(item) == {"category"})]
     if items and WORDS["general_question"].search(message) and all(item.tool in LOOK_UPS for item in items):
+        return [ReadyCall("knowledge", {"question": message})]
+    if _are_unasked(items, message):
         return [ReadyCall("knowledge", {"question": message})]
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or items[0].tool not in EVIDENCE:
         return list(items)
@@ -139,6 +143,8 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     unserved = WORDS["unserved"].match(message) and all(item.tool in LOOK_UPS for item in items)
     if unserved and (certain or unread):
         return [knowledge]
+    if certain and all(map(_lacks_payee, items)) and not WORDS["transfers"].search(message):
+        return [knowledge]
     item, words = items[0], WORDS.get(items[0].tool)
     asked = bool(words and words.search(message))
     if len(items) > 1 and not unread:
@@ -146,8 +152,6 @@ def told(items: Sequence[ReadyCall | Question], found: Found, message: str) -> l
     if item.tool not in LOOK_UPS or item.tool in ("human_agent", "small_talk"):
         gives_way = found.article.startswith(GIVES_WAY.get(item.tool, "\0"))
         if _is_bare_transfer(item) and WORDS["asks_bank"].match(message):
-            return [knowledge]
-        if certain and _lacks_payee(item) and not WORDS["transfers"].search(message):
             return [knowledge]
         enough = certain or words or (isinstance(item, Question) and item.slot == "kind")
         return [knowledge] if enough and (gives_way or not asked) and _is_guess(item, found) else list(items)
@@ -207,7 +211,7 @@ def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
         words = WORDS.get(item.tool)
         if isinstance(item, Question) and item.slot == "kind":
             return topic == "lost_or_stolen_card"
-        if _is_bare_transfer(item):
+        if _is_bare_transfer(item) or (_lacks_payee(item) and not WORDS["transfers"].search(message)):
             return topic in TRANSFERS
         if WORDS["must"].search(message):
             return False
@@ -220,11 +224,20 @@ def _is_bare_transfer(item: ReadyCall | Question) -> bool:
 
 
 def _lacks_payee(item: ReadyCall | Question) -> bool:
-    return isinstance(item, Question) and item.tool == "transfer" and "to" not in item.call
+    """Whether a transfer has no payee, one who is not saved, or another part that is not possible."""
+    lacks = _is_unread(item) if isinstance(item, ReadyCall) else item.slot == "to" or "to" not in item.call
+    return item.tool == "transfer" and lacks
 
 
 def _names(item: ReadyCall | Question) -> bool:
     return isinstance(item, ReadyCall) and not item.unread and bool(_named(item))
+
+
+def _are_unasked(items: Sequence[ReadyCall | Question], message: str) -> bool:
+    if len(message.split()) <= SHORT or EVIDENCE["payments"].search(message):
+        return False
+    rows = [item for item in items if isinstance(item, ReadyCall) and item.tool in SUMS]
+    return len(rows) == len(items) > 0 and any(_is_unread(item) or not _named(item) - DAYS for item in rows)
 
 
 def _is_row(item: ReadyCall | Question) -> TypeGuard[ReadyCall]:
