@@ -42,9 +42,11 @@ from bankllm.assistant.understanding.beyond import beyond, still_refused
 from bankllm.assistant.understanding.certain import certain
 from bankllm.assistant.understanding.completion import only_account
 from bankllm.assistant.understanding.names import fitting
-from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
+from bankllm.assistant.understanding.orders import changed_order, declines, named_payees, takes_back
 from bankllm.assistant.understanding.readers import P as ANSWERS
+from bankllm.assistant.understanding.readers import quoted
 from bankllm.assistant.understanding.resolve import answered
+from bankllm.assistant.understanding.routes import R as ROUTES
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.sum_wishes import SUMS
 
@@ -198,6 +200,26 @@ def is_certain(reading: Reading) -> Items | None:
     return (certain(reading.messages[-1], reading.rules, reading.today) or None) if reading.plain else None
 
 
+def pays_regular(reading: Reading) -> Items | None:
+    """What pays regularly whom a message orders to pay without naming a saved payee: "pay the council tax"."""
+    message, pending, bank = reading.message, reading.pending, reading.parts.bank
+    if not reading.plain or not ROUTES["pays_bill"].fullmatch(message) or named_payees(message, reading.view()):
+        return None
+    orders = {one.name for one in bank.standing_orders(pending.customer_id)}
+    subjects = {words: subject_of(words, reading.view()) for words in reading.rules.names(message)}
+    paid = {
+        words: about
+        for words, about in subjects.items()
+        if about and paid_for(pending.customer_id, about, bank) & orders
+    }
+    if not paid:
+        return None
+    text = (
+        f"{' and '.join(map(quoted, paid))}: no saved payee has this name, so I make no payment. It is paid regularly:"
+    )
+    return [Facts(text), *(ReadyCall("standing_orders", about) for about in paid.values())]
+
+
 def asks_nothing(reading: Reading) -> Items | None:
     """A message too vague to be understood, a refusal that stays, and a remark."""
     if not reading.turns:
@@ -248,6 +270,7 @@ IN_CONTEXT: tuple[Step, ...] = (
     asks_of_shown,
     asks_of_due,
     is_certain,
+    pays_regular,
     asks_nothing,
     calls_tools,
 )

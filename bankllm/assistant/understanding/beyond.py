@@ -54,6 +54,8 @@ def beyond(
         return ""  # `resolve` leaves the account out
     if found in ("average", "coming", "left", "except") and "standing_orders" in tools:
         return ""  # what is paid each month, or is left after it
+    if found in ("coming", "left") and "transfer" in tools:
+        return ""  # the balance stands beside the order that is proposed
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
         return ""  # `tools.spending.together` adds them up
     return REPLIES[found] if found and tools & READS else ""

@@ -3,6 +3,7 @@
 import calendar
 import re
 from collections.abc import Callable
+from datetime import date
 from functools import lru_cache
 
 from rapidfuzz.distance import OSA
@@ -41,6 +42,10 @@ _REWRITTEN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] =
         (rf"\b({MONTH}) {_NUMBER}\b", r"\2 \1"),
     )
 ]
+_SAME_MONTH = re.compile(
+    rf"(?P<month>\b(?:{MONTH})) '?(?P<first>\d\d) (?:to|till?|until|and|through|-|–) (?P=month) '?(?P<last>\d\d)(?!\w)",
+    re.IGNORECASE,
+)
 _SPELLINGS = [(re.compile(rf"\b(?:{spelled})\b"), word) for word, spelled in WORDS["spellings"].items()]
 
 
@@ -62,6 +67,22 @@ def spelled(words: str) -> str:
 def month_first(words: str) -> str:
     """Return the words with the dates in digits of a customer who writes the month before the day, day first."""
     return re.sub(r"(?<![\d/])(\d{1,2})/(\d{1,2})(?=(?:/(?:20)?\d\d)?(?![\d/]))", r"\2/\1", words)
+
+
+def with_years(words: str, today: date) -> str:
+    """Return the words with the years of two equal months: "march 25 to march 26" is no two days; April is a tax year.
+
+    The second number must be this year's, and the first one that of the year before; the month is not this one.
+    """
+    found = _SAME_MONTH.search(words)
+    if not found or not int(found["first"]) + 1 == int(found["last"]) == today.year % 100:
+        return words
+    if MONTHS[today.month].startswith(found["month"].lower()):
+        return words  # two days of this month
+    month, year = found["month"], today.year
+    if month.lower().startswith("apr"):
+        return f"6 {month} {year - 1} to 5 {month} {year}"
+    return f"{month} {year - 1} to {month} {year}"
 
 
 @lru_cache(8192)

@@ -11,7 +11,7 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
-from bankllm.assistant.understanding.resolve import resolve
+from bankllm.assistant.understanding.resolve import resolve, without_spacing
 from bankllm.assistant.understanding.routes import CHOSEN, R
 from bankllm.assistant.understanding.rules import Rules
 
@@ -48,6 +48,14 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         return [*resolve([{"tool": "transfer", "to": credit.name}], rules.customer, today)]
     if owes := P["owes"].search(message):
         return [ReadyCall("balance", {"account_id": credit.account_id} if credit and owes["card"] else {})]
+    savings = [one for one in rules.customer.accounts if one.kind == "savings"]
+    if len(savings) == 1 and P["interest_got"].search(message):
+        last = {"category": "interest", "direction": "in", "account_id": savings[0].account_id, "limit": 1}
+        return [Facts(REPLIES["savings_rate"]), ReadyCall("transactions", last)]
+    if P["conditional"].search(message):
+        (waits,) = resolve([{"tool": "transfer"}], rules.customer, today, message)
+        if isinstance(waits, ReadyCall) and waits.unread:
+            return [waits]
     if P["affords"].search(message):
         return [ReadyCall("balance")]
     if P["out_than_in"].search(message) and not _asks_how(message):
@@ -60,6 +68,7 @@ def certain(message: str, rules: Rules, today: date) -> Items:
             return [*resolve([{"tool": fees, "category": "fees", "period": days}], rules.customer, today)]
     if P["taken_twice"].search(message):
         calls = [call for call in rules.read("transactions", [message]) if "merchant" in call and "period" in call]
+        calls = [without_spacing(call, message) for call in calls]
         kind = "direct_debit_indemnity" if P["direct_debit"].search(message) else "transaction_charged_twice"
         return [*resolve(calls, rules.customer, today), ReadyCall("knowledge", {"article": kind})] if calls else []
     if found := _article(message):

@@ -7,6 +7,7 @@ from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.sum_wishes import SUMS
 
 MAX_CLAUSES = 12
+SENTENCE = P["sentence"]
 
 
 def clauses(message: str) -> list[str]:
@@ -17,6 +18,15 @@ def clauses(message: str) -> list[str]:
 def chosen_tool(clause: str) -> str:
     """Return the tool that words of a clause choose, or nothing."""
     return next((name for name, words in CHOSEN.items() if words.search(clause)), "")
+
+
+def order_inside(message: str) -> str:
+    """Return the only clause of a message that orders a transfer; empty if the message asks or explains something."""
+    if "?" in message or R["explains"].search(message):
+        return ""
+    parts = [one for sentence in SENTENCE.split(message) for one in clauses(sentence)]
+    orders = [one for one in parts if CHOSEN["transfer"].search(one) and R["pays"].match(one)]
+    return orders[0] if len(orders) == 1 else ""
 
 
 def by_clause(message: str, tool: str, read: Callable[[str], Slots]) -> list[tuple[list[str], str]]:

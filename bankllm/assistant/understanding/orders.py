@@ -126,6 +126,18 @@ def with_target(call: Call, message: str, customer: CustomerView) -> Call:
     return {**call, "to": current[0]} if moved else call
 
 
+def with_source(call: Call, message: str, customer: CustomerView) -> Call:
+    """Return the call with the account that the money is taken from: "take £50 off the savings and send it to Mum"."""
+    source = P["source_account"].search(message) if "from" not in call else None
+    if not source or len(accounts_named(source["words"], customer.accounts)) != 1:
+        return call
+    if call.get("to", "").lower() == source["words"].lower():
+        (first, last, _), *more = named_payees(message, customer) or [(0, 0, [])]
+        to = " ".join(plain(message).split()[first:last])
+        call = {name: words for name, words in call.items() if name != "to"} | ({"to": to} if to and not more else {})
+    return {**call, "from": source["words"]}
+
+
 def with_whole_balance(call: Call, message: str, customer: CustomerView) -> Call:
     """Return the call with the balance of the account to empty: "move everything in savings to current"."""
     found = (

@@ -237,7 +237,7 @@ def _are_unasked(items: Sequence[ReadyCall | Question], message: str) -> bool:
     if len(message.split()) <= SHORT or EVIDENCE["payments"].search(message):
         return False
     rows = [item for item in items if isinstance(item, ReadyCall) and item.tool in SUMS]
-    return len(rows) == len(items) > 0 and any(_is_unread(item) or not _named(item) - DAYS for item in rows)
+    return len(rows) == len(items) > 0 and any(not _named(item) - DAYS for item in rows)
 
 
 def _is_row(item: ReadyCall | Question) -> TypeGuard[ReadyCall]:

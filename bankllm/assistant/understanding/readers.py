@@ -89,6 +89,8 @@ def period(words: str, customer: CustomerView, today: date, *, future: bool = Fa
         return {"date_from": today.isoformat(), "date_to": coming.isoformat()}
     if customer.accounts and all(account.currency == "USD" for account in customer.accounts):
         words = calendar_words.month_first(words)
+    else:
+        words = calendar_words.with_years(words, today)
     found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")
     if found is None and PLACE.match(words):
         raise Unread(f"The records do not say where you paid, so I cannot look for payments {quoted(words)}.")
@@ -222,6 +224,8 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
         found = [one for one in customer.cards if digits and one.last4 == digits[0]]
         found = found or [one for one in customer.cards if plain(one.name) == plain(words)]
         found = found or ([] if digits else [names[name] for name in fitting(words, names)])
+        if not found and len(customer.cards) == 1 and P["usual_card"].fullmatch(words):
+            found = list(customer.cards)
     if len(found) > 1:
         found = [one for one in found if one.status in usable] or found
     if len(found) == 1:
@@ -232,7 +236,10 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
     if words and not found and customer.cards:
         several = P["several"].search(words)
         wrong = "I can do this for one card at a time." if several else f"You have no card {quoted(words)}."
-        raise Ask("Which card do you mean?", map(_card_label, customer.cards), wrong)
+        possible = [one for one in customer.cards if one.status in usable]
+        only = len(possible) == 1 and tuple(usable) == ("frozen",) and not several
+        wrong += f" Only your {_card_label(possible[0])} is frozen." if only else ""
+        raise Ask("Which card do you mean?", map(_card_label, possible if only else customer.cards), wrong)
     text = f"Which card do you mean by {quoted(words)}?" if words else "Which card do you mean?"
     raise Ask(text if customer.cards else "You have no card.", map(_card_label, found or customer.cards))
 
@@ -246,7 +253,7 @@ def payee(words: str | None, customer: CustomerView) -> Values:
         raise Ask("Which account do you mean?", accounts)
     if plain(words) in ("me", "myself", "my account", "me own account"):
         raise Ask("Which of your own accounts should it go to?", accounts)
-    found = fitting(words, payees, typos=False)
+    found = fitting(words, payees, typos=False) or fitting(P["possessive"].sub("", words), payees, typos=False)
     own = [label for label, one in accounts.items() if one in accounts_named(words, customer.accounts)]
     if len(found) + len(own) > 1:
         raise Ask(f"Which {quoted(words)} do you mean?", (*found, *own))

@@ -15,7 +15,7 @@ from bankllm.assistant.understanding import orders, patterns, readers
 from bankllm.assistant.understanding.completion import completed, with_currency, with_status
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
-from bankllm.assistant.understanding.sum_wishes import WISHES, wish
+from bankllm.assistant.understanding.sum_wishes import SUMS, WISHES, wish
 from bankllm.assistant.understanding.unused import without_unused
 
 __all__ = ["CustomerView", "answered", "resolve"]
@@ -36,6 +36,7 @@ REPORTED = ("lost", "stolen")
 INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
 """Categories of money that comes in."""
 PLACES, AMOUNT = patterns("places"), patterns("restated")["amount"]
+LAST_IN = patterns("patterns")["last_in"]
 MORE = {"transfer": ("amount", "date"), "set_limit": ("amount",)}
 """Tool → arguments that an answer may name beside the one that was asked for."""
 
@@ -52,13 +53,15 @@ def resolve(
     calls = [call for number, call in enumerate(calls) if call not in calls[:number]]
     if any(call.keys() & WISHES for call in calls):
         message = wish(message).plain
+    calls = _with_last_in(calls, message)
     if len(calls) == 1 and message:
         calls = [completed(calls[0], message, customer, today)]
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []
     calls = [each for call in calls for each in _of_other_accounts(call, customer)]
-    calls = [each for call in calls for each in _of_all(call, customer)][:MAX_CALLS]
+    calls = [each for call in calls for each in _of_all(call, customer)]
+    calls = _with_included([without_spacing(call, message) for call in calls], message, customer)[:MAX_CALLS]
     calls = [with_status(with_currency(call, message), len(calls), message) for call in calls]
     for call in calls:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:
@@ -150,7 +153,8 @@ def _ordered(
         return orders.cancelled(message, customer)
     if call["tool"] == "transfer" and message:
         alone = sum(one["tool"] == "transfer" for one in calls) == 1
-        call = orders.with_target(orders.with_day(call, message), message, customer) if alone else call
+        call = orders.with_source(orders.with_day(call, message), message, customer) if alone else call
+        call = orders.with_target(call, message, customer) if alone else call
         call = orders.with_whole_balance(call, message, customer) if alone else call
         if reason := orders.impossible(call, message, customer, today, alone=alone):
             return ReadyCall("transfer", {}, (reason,))
@@ -187,6 +191,43 @@ def _of_all(call: Call, customer: CustomerView) -> list[Call]:
     named = fitting(words.removesuffix("s"), customer.merchants, typos=False)
     others = {name: value for name, value in call.items() if name != "category"}
     return [{**others, "merchant": name} for name in named] if len(named) > 1 else [call]
+
+
+def _with_last_in(calls: list[Call], message: str) -> list[Call]:
+    """Return the calls; what was last put into an account is one payment in, of the account whose balance is asked."""
+    if not LAST_IN.search(message):
+        return calls
+    accounts = {call["account"] for call in calls if call["tool"] == "balance" and "account" in call}
+    account = {"account": accounts.pop()} if len(accounts) == 1 else {}
+    if account and all(call["tool"] == "balance" for call in calls):
+        return [*calls, {"tool": "transactions", **account, "direction": "in", "limit": "1"}]
+    lists = [call["tool"] == "transactions" and not call.keys() & {"merchant", "category"} for call in calls]
+    last = {**account, "direction": "in", "limit": "1"}
+    return [{**call, **last} if listed else call for call, listed in zip(calls, lists, strict=True)]
+
+
+def without_spacing(call: Call, message: str) -> Call:
+    """Return the call without a period that says how near two payments were: "twice within two days"."""
+    spacing = P["spacing"].search(message) if "period" in call else None
+    if not spacing or call["period"].lower() not in spacing[0].lower():
+        return call
+    return {name: words for name, words in call.items() if name != "period"}
+
+
+def _with_included(calls: list[Call], message: str, customer: CustomerView) -> list[Call]:
+    """Return the calls, and those of a merchant whose other shops are to be counted: "Express shops included"."""
+    included = P["included"].search(message)
+    word = plain(next(filter(None, included.groups()))) if included else ""
+    named = {call["merchant"] for call in calls if call["tool"] in SUMS and "merchant" in call}
+    others = [
+        {**call, "merchant": name}
+        for call in calls
+        for name in customer.merchants
+        if call.get("merchant") in named - {name}
+        and {word, plain(call["merchant"])} <= set(plain(name).split())
+        and not fitting(name, named, partial=False)
+    ]
+    return [*calls, *others] if word else calls
 
 
 def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:

@@ -116,7 +116,8 @@ class Slots:
     def _amounts(self) -> list[Span]:
         """Find amounts, but no number that is part of a name: "pay five a side 8"."""
         names = [span for span in self.names.whole("payee") if " " in self.text[span]]
-        found = self.text.runs(amounts.amount, _starts_amount)
+        found = [*self.text.runs(amounts.amount, _starts_amount)]
+        found = [one for one in found if not P["counted"].match(self.text.rest[one[1] :])]  # "two steps"
         return [one for one in found if not any(start <= one[0] < end for start, end in names)]
 
     def _bound(self, which: str) -> list[str]:
