@@ -71,6 +71,7 @@ class Reading:
         self.parts, self.pending, self._encode = parts, pending, encode
         self.message = P["aside"].sub("", pending.message) or pending.message
         self.message = P["own_pay"].sub(r"\g<my>wages", P["them"].sub("them", self.message))
+        self.message = P["dd"].sub(r"direct debit\1", self.message)
         self.turns, self.today = pending.turns, parts.settings.present_day
         asked = Question(**json.loads(self.turns[0].question)) if self.turns and self.turns[0].question else None
         self.offered = asked if asked and asked.slot == NEXT else None

@@ -207,11 +207,11 @@ def _with_last_in(calls: list[Call], message: str) -> list[Call]:
 
 
 def without_spacing(call: Call, message: str) -> Call:
-    """Return the call without a period that says how near two payments were: "twice within two days"."""
+    """Return the call as a list, without a period that says how near two payments were: "twice within two days"."""
     spacing = P["spacing"].search(message) if "period" in call else None
     if not spacing or call["period"].lower() not in spacing[0].lower():
         return call
-    return {name: words for name, words in call.items() if name != "period"}
+    return {name: words for name, words in call.items() if name != "period"} | {"tool": "transactions"}
 
 
 def _with_included(calls: list[Call], message: str, customer: CustomerView) -> list[Call]:
