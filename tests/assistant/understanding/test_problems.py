@@ -6,6 +6,8 @@ from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding.problems import evident, on_topic, told
 
+MARCH = {"date_from": "2026-03-01", "date_to": "2026-03-31"}
+
 
 @pytest.mark.parametrize(
     ("item", "topic", "message"),
@@ -22,6 +24,11 @@ from bankllm.assistant.understanding.problems import evident, on_topic, told
         (ReadyCall("unfreeze_card", {"card_id": "C1"}), "pin_blocked", "my pins are blocked, unblock them"),
         (ReadyCall("card_status"), "card_acceptance", "is my card usable anywhere"),
         (Question("set_limit", "amount", "How much?"), "disposable_card_limits", "how many disposable cards can I get"),
+        (
+            Question("transfer", "to", "Whom?", call={"to": "Bath"}),
+            "edit_personal_details",
+            "note my new address, 18, Bath",
+        ),
     ],
 )
 def test_what_a_problem_does_not_ask_for_is_left_out(item: ReadyCall | Question, topic: str, message: str) -> None:
@@ -101,6 +108,38 @@ def test_a_look_up_of_all_rows_needs_a_word_for_it(tool: str, message: str) -> N
 )
 def test_a_question_about_what_would_happen_asks_for_no_row(tool: str, message: str) -> None:
     assert evident([ReadyCall(tool, {"category": "rent"})], message) == [ReadyCall("knowledge", {"question": message})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unread", "message"),
+    [
+        (MARCH, (), "Our fix ends in March and I'm dreading the new rate. When should we start looking?"),
+        (MARCH, (), "My daughter starts university in March, which account is right for her?"),
+        (
+            {},
+            ("There is no merchant “Crookes Road”.",),
+            "I've moved to 14 Crookes Road, Sheffield S10. Please update it.",
+        ),
+    ],
+)
+def test_a_sentence_without_a_word_for_payments_lists_none(
+    arguments: dict[str, str], unread: tuple[str, ...], message: str
+) -> None:
+    (found,) = evident([ReadyCall("transactions", arguments, unread)], message)
+    assert (found.tool, found.arguments) == ("knowledge", {"question": message})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (MARCH, "where did all of my money go in the month of March"),
+        (MARCH, "And in March?"),
+        (MARCH | {"merchant": "Uber"}, "ubers on a saturday night are killing me, the dearest one since then"),
+    ],
+)
+def test_a_word_for_payments_or_a_name_keeps_their_list(arguments: dict[str, str], message: str) -> None:
+    listed = [ReadyCall("transactions", arguments)]
+    assert evident(listed, message) == listed
 
 
 def test_what_a_story_mentions_is_not_summed() -> None:

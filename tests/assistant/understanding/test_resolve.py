@@ -502,3 +502,77 @@ def test_only_words_for_everything_empty_an_account(customer: CustomerView, toda
 def test_a_car_is_no_shop_that_begins_with_it(customer: CustomerView, today: date) -> None:
     customer = replace(customer, merchants=["Carrefour"], categories=["transport"])
     assert isinstance(one(customer, today, "spending", merchant="car", period="May"), Question)
+
+
+@pytest.mark.parametrize(
+    ("message", "to"),
+    [
+        ("Take 50 off the savings and get it straight to Mum", "savings"),
+        ("take 50 out of savings and send it to Mum", "Mum"),
+        ("use the savings to pay Mum 50", "Mum"),
+    ],
+)
+def test_the_account_that_money_is_taken_from(customer: CustomerView, today: date, message: str, to: str) -> None:
+    (found,) = resolve([{"tool": "transfer", "amount": "50", "to": to}], customer, today, message)
+    wanted = {"amount_minor": 5000, "payee_id": "P0", "from_account_id": "A2"}
+    assert isinstance(found, ReadyCall)
+    assert found.arguments == wanted
+
+
+def test_how_near_two_payments_were_is_no_period(customer: CustomerView, today: date) -> None:
+    call = {"tool": "spending", "merchant": "Uber Eats", "period": "two days"}
+    twice = "Uber Eats is in there twice within two days, looks doubled"
+    assert resolve([call], customer, today, twice) == [ReadyCall("transactions", {"merchant": "Uber Eats"})]
+    (spent,) = resolve([call], customer, today, "What did I spend at Uber Eats in two days?")
+    assert isinstance(spent, ReadyCall)
+    assert spent.arguments["date_from"] == "2026-11-28"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Tesco in May, Express shops included",
+        "Tesco in May incl Express",
+        "Tesco in May, counting the Express ones too",
+    ],
+)
+def test_shops_that_are_to_be_counted_are_added(customer: CustomerView, today: date, message: str) -> None:
+    found = resolve([{"tool": "spending", "merchant": "Tesco", "period": "May"}], customer, today, message)
+    assert [one.arguments["merchant"] for one in found if isinstance(one, ReadyCall)] == ["Tesco", "Tesco Express"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["how much is in my saver and when did I last put something in", "saver balance and the last deposit into it"],
+)
+def test_what_was_last_put_in_is_of_the_account_whose_balance_is_asked(
+    customer: CustomerView, today: date, message: str
+) -> None:
+    last = ReadyCall("transactions", {"account_id": "A2", "direction": "in", "limit": 1})
+    assert last in resolve([{"tool": "balance", "account": "saver"}], customer, today, message)
+
+
+def test_two_equal_months_are_of_two_years(customer: CustomerView, today: date) -> None:
+    days = {
+        "from march 25 to march 26": ("2025-03-01", "2026-03-31"),
+        "from april 25 to april 26": ("2025-04-06", "2026-04-05"),
+        "from nov 25 to nov 26": ("2026-11-25", "2026-11-26"),
+        "from 25 april to 26 april": ("2026-04-25", "2026-04-26"),
+    }
+    for words, (first, last) in days.items():
+        found = one(customer, today, "spending", period=words)
+        assert isinstance(found, ReadyCall)
+        assert (found.arguments["date_from"], found.arguments["date_to"]) == (first, last)
+
+
+def test_only_the_frozen_card_is_offered(customer: CustomerView, today: date) -> None:
+    found = one(customer, today, "unfreeze_card", card="normal debit")
+    assert isinstance(found, Question)
+    assert len(found.options) == 1
+    assert "Only your Mastercard" in found.text
+
+
+def test_the_account_of_a_payee_is_the_payee(customer: CustomerView, today: date) -> None:
+    found = one(customer, today, "transfer", amount="5", to="Siobhan O'Leary's")
+    assert isinstance(found, ReadyCall)
+    assert found.arguments["payee_id"] == "P3"
