@@ -26,7 +26,8 @@ def order_inside(message: str) -> str:
         return ""
     parts = [one for sentence in SENTENCE.split(message) for one in clauses(sentence)]
     orders = [one for one in parts if CHOSEN["transfer"].search(one) and R["pays"].match(one)]
-    return orders[0] if len(orders) == 1 else ""
+    others = any(chosen_tool(one) or R["balance"].search(one) or R["left"].search(one) for one in {*parts} - {*orders})
+    return orders[0] if len(orders) == 1 and not others else ""
 
 
 def by_clause(message: str, tool: str, read: Callable[[str], Slots]) -> list[tuple[list[str], str]]:

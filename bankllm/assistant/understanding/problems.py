@@ -14,8 +14,8 @@ from typing import TypeGuard
 from bankllm.assistant.bank.knowledge import Found
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.spoken_names import SHORT
-from bankllm.assistant.understanding.sum_wishes import SUMS
 
 LOOK_UPS = frozenset(
     (
@@ -50,6 +50,8 @@ BESIDE = {
 }
 """Look-up → beginnings of the topics to which its rows answer, beside the article if something is wrong."""
 DAYS = frozenset(("date", "date_from", "date_to"))
+DATED = {"balance": "balance", "spending": "payments", "standing_orders": "regular", "transactions": "payments"}
+"""Look-up of which days may only be those of a story → evidence that the message asks for it."""
 GIVES_WAY: dict[str, tuple[str, ...]] = {
     "replace_card": ("everyday_credit_card", "getting_spare_card"),
     "set_limit": ("contactless_limit", "limits_overview", "transfer_limit"),
@@ -234,10 +236,21 @@ def _names(item: ReadyCall | Question) -> bool:
 
 
 def _are_unasked(items: Sequence[ReadyCall | Question], message: str) -> bool:
-    if len(message.split()) <= SHORT or EVIDENCE["payments"].search(message):
+    if len(message.split()) <= SHORT or not items:
         return False
-    rows = [item for item in items if isinstance(item, ReadyCall) and item.tool in SUMS]
-    return len(rows) == len(items) > 0 and any(not _named(item) - DAYS for item in rows)
+    if all(map(_lacks_payee, items)) and not EVIDENCE["ordered"].search(message):
+        return True
+    tools = {item.tool for item in items if isinstance(item, ReadyCall) and item.tool in DATED}
+    words = EVIDENCE[DATED[tools.pop()]] if len(tools) == 1 else None
+    rows = [item for item in items if isinstance(item, ReadyCall) and item.tool in DATED]
+    if words is None or len(rows) < len(items) or words.search(message):
+        return False
+    return any(not {name for name in _named(item) - DAYS if _is_said(item, name, message)} for item in rows)
+
+
+def _is_said(item: ReadyCall, name: str, message: str) -> bool:
+    """Whether an argument is no merchant of which the message has only a word: Sheffield is no council."""
+    return name != "merchant" or plain(item.arguments[name]) in plain(message)
 
 
 def _is_row(item: ReadyCall | Question) -> TypeGuard[ReadyCall]:

@@ -4,6 +4,7 @@ A call is a `Question` until nothing is missing or unclear; only in a call that 
 customer's. No action rests on a guess.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -199,6 +200,8 @@ def _with_last_in(calls: list[Call], message: str) -> list[Call]:
         return calls
     accounts = {call["account"] for call in calls if call["tool"] == "balance" and "account" in call}
     account = {"account": accounts.pop()} if len(accounts) == 1 else {}
+    if not account and re.search(r"\baway\b", message):
+        account = {"account": "savings"}
     if account and all(call["tool"] == "balance" for call in calls):
         return [*calls, {"tool": "transactions", **account, "direction": "in", "limit": "1"}]
     lists = [call["tool"] == "transactions" and not call.keys() & {"merchant", "category"} for call in calls]

@@ -18,7 +18,7 @@ from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.understanding import calendar_words, patterns
 from bankllm.assistant.understanding.clauses import by_clause, chosen_tool, clauses, order_inside
 from bankllm.assistant.understanding.names import fitting
-from bankllm.assistant.understanding.readers import CustomerView
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named
 from bankllm.assistant.understanding.routes import CHOSEN, LOOK_UPS, P, R, of_before, routed
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.spoken_names import SHORT
@@ -41,7 +41,7 @@ REPEATED = {
 
 MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details", "card_status", "transfer"))
 """What a message of few words is taken for, although it only names a merchant."""
-MISLED = frozenset(("", "human_agent", "knowledge", "small_talk"))
+MISLED = frozenset(("", "balance", "human_agent", "knowledge", "small_talk"))
 """What a message with an order in it is taken for, if other words stand before the order."""
 UNUSED = patterns("unused")
 LEFT = ("left_after", "left_once", "left_less")
@@ -103,7 +103,8 @@ class Rules:
         if tool in MISLED and (order := order_inside(messages[-1])):
             payees = [payee.name for payee in self.customer.payees]
             pays = [call for call in self.read("transfer", [order]) if call.keys() >= {"amount", "to"}]
-            if len(pays) == 1 and fitting(pays[0]["to"], payees, typos=False):
+            own = len(pays) == 1 and accounts_named(pays[0]["to"], self.customer.accounts)
+            if own or (len(pays) == 1 and fitting(pays[0]["to"], payees, typos=False)):
                 return pays
         first = first and len(messages) == 1
         if tool == "transfer" and first and not R["order"].search(messages[0]):
