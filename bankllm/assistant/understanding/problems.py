@@ -16,6 +16,7 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.spoken_names import SHORT
+from bankllm.assistant.understanding.sum_wishes import SUMS
 
 LOOK_UPS = frozenset(
     (
@@ -240,11 +241,10 @@ def _are_unasked(items: Sequence[ReadyCall | Question], message: str) -> bool:
         return False
     if all(map(_lacks_payee, items)) and not EVIDENCE["ordered"].search(message):
         return True
-    tools = {item.tool for item in items if isinstance(item, ReadyCall) and item.tool in DATED}
-    words = EVIDENCE[DATED[tools.pop()]] if len(tools) == 1 else None
-    rows = [item for item in items if isinstance(item, ReadyCall) and item.tool in DATED]
-    if words is None or len(rows) < len(items) or words.search(message):
+    ready = [item for item in items if isinstance(item, ReadyCall) and item.tool in DATED]
+    if len(ready) < len(items) or any(EVIDENCE[DATED[item.tool]].search(message) for item in ready):
         return False
+    rows = [item for item in ready if item.tool in SUMS or item.arguments.keys() & DAYS]
     return any(not {name for name in _named(item) - DAYS if _is_said(item, name, message)} for item in rows)
 
 
