@@ -60,6 +60,7 @@ GIVES_WAY: dict[str, tuple[str, ...]] = {
 }
 """Acting tool → beginnings of the articles that are given instead of its question."""
 EVIDENCE, HAS_COME = patterns("evidence"), patterns("routes")["has_come"]
+ASKS = patterns("unused")["asks"]
 WORDS = patterns("problems")
 """Tool → words without which a message does not ask for it; `shows`: how a request for rows begins; `wrong`: what a
 problem says; `own`: words that ask for the customer's own data; see the file for the others."""
@@ -115,7 +116,8 @@ def evident(items: Sequence[ReadyCall | Question], message: str) -> list[ReadyCa
 
     These are all look-ups of a question about what would happen, one look-up of all rows without a word for them, and
     beside a question sums of what a story only mentions: "I do her shopping. How do I do this properly?" A sentence
-    with days, or with names of nobody the customer pays, asks for payments only if it has a word for them.
+    with days, or with names of nobody the customer pays, asks for payments only if it has a word for them; a sentence
+    that asks nothing does not name a merchant by a part of its name.
     """
     if any(item.tool == "knowledge" for item in items) and not WORDS["own"].search(message):
         items = [item for item in items if not (_is_row(item) and _named(item) == {"category"})]
@@ -245,12 +247,9 @@ def _are_unasked(items: Sequence[ReadyCall | Question], message: str) -> bool:
     if len(ready) < len(items) or any(EVIDENCE[DATED[item.tool]].search(message) for item in ready):
         return False
     rows = [item for item in ready if item.tool in SUMS or item.arguments.keys() & DAYS]
-    return any(not {name for name in _named(item) - DAYS if _is_said(item, name, message)} for item in rows)
-
-
-def _is_said(item: ReadyCall, name: str, message: str) -> bool:
-    """Whether an argument is no merchant of which the message has only a word: Sheffield is no council."""
-    return name != "merchant" or plain(item.arguments[name]) in plain(message)
+    said = {item.arguments["merchant"] for item in rows if "merchant" in item.arguments}
+    parts = not ASKS.search(message) and not any(plain(name) in plain(message) for name in said)
+    return any(not _named(item) - DAYS - ({"merchant"} if parts else set()) for item in rows)
 
 
 def _is_row(item: ReadyCall | Question) -> TypeGuard[ReadyCall]:
