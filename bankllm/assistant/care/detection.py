@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from bankllm.assistant.actions.yes_no import is_yes, nearly_yes
 from bankllm.assistant.linear_head import LinearHead, hashed_words
 from bankllm.errors import ModelError
 from bankllm.settings import Distress
@@ -64,6 +65,8 @@ def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> 
     Raises `ModelError` for an embedding of another model than the head's.
     """
     said = message.replace("’", "'")
+    if is_yes(message) or nearly_yes(message):
+        return KINDS[0], 0.0  # "that would be good" agrees to what was asked
     for kind, phrase in _phrases("certain").items():
         if phrase.search(said):
             return kind, 1.0

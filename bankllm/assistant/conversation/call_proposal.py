@@ -21,6 +21,7 @@ from bankllm.assistant.orders.waiting import (
     to_same_payee,
     with_same_card,
 )
+from bankllm.assistant.understanding.orders import without_counts
 from bankllm.assistant.understanding.slots import P
 
 LATE_CARD = "card_arrival"
@@ -31,7 +32,7 @@ def proposed(reading: Reading) -> list[Call]:
     intent = reading.pending.decision.intent
     if intent in TOOLS and intent not in TOOL_NAMES:
         return [{"tool": intent}]  # a tool of another package
-    return _small_talk(reading) or _wished(reading)
+    return _small_talk(reading) or without_counts(_wished(reading), reading.message)
 
 
 def in_conversation(reading: Reading, calls: Sequence[Call]) -> Sequence[Call]:

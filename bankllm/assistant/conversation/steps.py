@@ -290,6 +290,9 @@ def _answer(reading: Reading) -> Call | None:
     call = answered(question, message, today) if question and not declines(message) else None
     if question and question.tool == "transfer" and not call and (source := only_account(message, reading.view())):
         call = {"tool": "transfer", **question.call, "from": source}
+    if call and question and question.slot == "to" and "amount" not in question.call:
+        endings = {payee.ending for payee in reading.view().payees}
+        call = {name: words for name, words in call.items() if name != "amount" or words not in endings}
     if waited and not call:
         call = other_option(waited, message, reading.turns, reading.view, today)
         call = call or with_detail(waited, message, reading.view, today)

@@ -1,17 +1,22 @@
 """The order of a conversation that waits for a yes, and the last one: confirm, cancel, or say what became of it."""
 
+import json
+import re
+
 from bankllm.assistant.actions.answers import answered
 from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk
 from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, says_yes_to
 from bankllm.assistant.customer_views import CustomerViews
-from bankllm.assistant.facts import Facts
+from bankllm.assistant.facts import NEXT, Facts, Question
 from bankllm.assistant.orders.restated import decision
 from bankllm.assistant.orders.waiting import asks_if_done
 from bankllm.assistant.turn import PendingChat
 from bankllm.assistant.understanding.orders import named_payees
 from bankllm.assistant.understanding.readers import CustomerView, by_label
 
+BOTH = re.compile(r"\b(?:(?:to|for|do) )?both(?: of (?:them|those))?\b", re.IGNORECASE)
+"""In a yes after two actions were offered; the second one is proposed after it all the same."""
 CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
 
 
@@ -62,7 +67,10 @@ class ConversationOrders:
         waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
         if waiting is None:
             return None, pending.message
-        said = decision(pending.message, waiting, self._desk.settings.present_day)
+        asked = pending.turns[0].question if pending.turns else None
+        of_two = bool(asked) and Question(**json.loads(asked)).slot == NEXT
+        message = BOTH.sub("", pending.message) if of_two else pending.message
+        said = decision(message, waiting, self._desk.settings.present_day)
         same = said == pending.message or self._names_only(pending, waiting.arguments.get("payee_id"))
         return waiting, said if same else pending.message
 

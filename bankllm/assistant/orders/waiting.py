@@ -21,9 +21,9 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named, only_account
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.orders import CARD, IMPOSSIBLE, POSSIBLE, with_named_card
-from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, by_label, day
+from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, by_label, day
 from bankllm.assistant.understanding.readers import P as ANSWERS
-from bankllm.assistant.understanding.resolve import REQUIRED, answered
+from bankllm.assistant.understanding.resolve import REQUIRED, answered, resolve
 from bankllm.assistant.understanding.slots import P as SLOTS
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.vectors.namespaces import Message
@@ -108,9 +108,14 @@ def corrected(
     if waited.tool != "transfer" or [call["tool"] for call in calls] != ["transfer"]:
         return calls
     said = {name: words for name, words in calls[0].items() if name == "tool" or words in message}
+    if P["same_payee"].fullmatch(said.get("to", "")):
+        del said["to"]
     if {"amount", "to"} <= said.keys():
         return calls  # another order
-    return [{**_transfer(waited, view(), today), **said}]
+    call = {**_transfer(waited, view(), today), **said}
+    if "amount" in said and P["more"].search(message):
+        del call["amount"]  # how much it is in all is asked
+    return [call]
 
 
 def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView], today: date) -> Call | None:
@@ -121,7 +126,7 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
         return with_named_card({"tool": waited.tool, "card": said[0], **same}, message, view()) if said else None
     if waited.tool != "transfer" or asks(message):
         return None
-    words, customer = ANSWERS["around_answer"].sub("", message.strip()), view()
+    words, customer = ANSWERS["around_answer"].sub("", P["agreeing"].sub("", message).strip()), view()
     source = P["source"].search(P["not_that"].sub("", message.strip()))
     alone = source and not ANSWERS["around_answer"].sub("", message.strip()[: source.start()])
     if source and alone and accounts_named(source[1], customer.accounts):
@@ -132,11 +137,11 @@ def with_detail(waited: Proposal, message: str, view: Callable[[], CustomerView]
         pass  # it names no day
     if note := P["reference"].fullmatch(words):
         return {**_transfer(waited, customer, today), "reference": (note[1] or note[2]).strip("'\"“”‘’ ")}
-    if waited.arguments.get("payee_id") and (account := only_account(message, customer)):
+    if waited.arguments.get("payee_id") and (account := only_account(words, customer)):
         return {**_transfer(waited, customer, today), "from": account}
     if P["once"].fullmatch(message):
         return _transfer(waited, customer, today)
-    to = fitting(words, by_label(customer.payees), typos=False)
+    to = fitting(P["redirect"].sub("", words, count=1), by_label(customer.payees), typos=False)
     if not to and (purpose := P["purpose"].fullmatch(message)):
         return {**_transfer(waited, customer, today), "reference": purpose[1]}
     return {**_transfer(waited, customer, today), "to": to[0]} if len(to) == 1 else None
@@ -237,22 +242,19 @@ def of_regular(calls: Sequence[Call], message: str, turns: Sequence[Message]) ->
     return [{"tool": "standing_orders", "period": calls[0]["period"]}] if listed and ahead else calls
 
 
-def repeated(last: Proposal | None, message: str, view: Callable[[], CustomerView], today: date) -> ReadyCall | None:
+def repeated(last: Proposal | None, message: str, view: Callable[[], CustomerView], today: date) -> Item | None:
     """Return the conversation's last action, which the message wants once more, or undone: a frozen card was found."""
     if last is None:
         return None
-    if (last.tool, last.state) == ("freeze_card", "booked") and P["found_it"].search(message) and not asks(message):
+    if (last.tool, last.state) == ("freeze_card", "booked") and P["found_it"].fullmatch(message) and not asks(message):
         return ReadyCall("unfreeze_card", {"card_id": last.arguments["card_id"]})
-    same = {name: value for name, value in last.arguments.items() if name != "date"}
     if P["again"].fullmatch(message):
-        return ReadyCall(last.tool, same)
-    another = P["another"].fullmatch(message) if last.tool == "transfer" else None
-    try:
-        same |= amount(another["amount"], "amount_minor", view()) if another else {}
-        same |= day(another["day"], today, future=True) if another and another["day"] else {}
-    except Ask:
+        return ReadyCall(last.tool, {name: value for name, value in last.arguments.items() if name != "date"})
+    if last.tool != "transfer" or not (another := P["another"].fullmatch(message)):
         return None
-    return ReadyCall(last.tool, same) if another else None
+    same = {name: words for name, words in _transfer(last, view(), today).items() if name != "date"}
+    on = {"date": another["day"]} if another["day"] else {}
+    return resolve([{**same, "amount": another["amount"], **on}], view(), today)[0]
 
 
 def of_other_card(calls: Sequence[Call], said: Sequence[str], customer: CustomerView) -> Sequence[Call]:

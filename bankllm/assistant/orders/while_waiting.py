@@ -19,7 +19,7 @@ from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.orders import declines
 from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
 
-P, DAY = patterns("while_waiting"), patterns("restated")["day"]
+P, DAY, MORE = patterns("while_waiting"), patterns("restated")["day"], patterns("waiting")["more"]
 AT_ONCE = re.compile(r"today|now|right (?:now|away)|straight away", re.IGNORECASE)
 TOPICS = {
     "transfer": patterns("topics_of_transfer"),
@@ -85,11 +85,13 @@ def changed_inside(waited: Proposal, message: str, view: Callable[[], CustomerVi
     if waited.tool != "transfer":
         return None
     if note := P["note"].search(message):
-        return ReadyCall("transfer", {**waited.arguments, "reference": note["value"].strip()})
+        kept = {name: value for name, value in waited.arguments.items() if name != "reference" or not _is_negated(note)}
+        unwanted = _is_negated(note) or P["note_asked"].search(message[: note.start()])
+        return ReadyCall("transfer", kept if unwanted else {**kept, "reference": note["value"].strip()})
     if "?" in message or P["another_order"].search(message) or declines(message):
         return None
     changed: dict[str, Any] = {}
-    if (said := P["amount"].search(message)) and not _is_negated(said):
+    if (said := P["amount"].search(message)) and not (_is_negated(said) or MORE.search(message)):
         try:
             changed |= amount(said["value"], "amount_minor", view())
         except Ask:

@@ -228,3 +228,18 @@ def _is_day(words: str, today: date) -> bool:
         return periods.day(words, today, future=True) is not None or periods.period(words, today) is not None
     except UsageError:
         return True
+
+
+def without_counts(calls: Sequence[Call], message: str) -> list[Call]:
+    """Return the calls without transfers whose amount counts something else: "give me another 15 minutes".
+
+    An amount that the message denies is left out: "Shaw, but not 45".
+    """
+    kept = []
+    for call in calls:
+        said = rf"(?<![\w.,]){re.escape(call.get('amount', '-'))}"
+        if call["tool"] == "transfer" and re.search(rf"{said} ?(?:{P['counted'].pattern})", message, re.IGNORECASE):
+            continue
+        denied = call["tool"] == "transfer" and re.search(rf"\bnot {said}(?![\w.,]*\d)", message, re.IGNORECASE)
+        kept.append({name: words for name, words in call.items() if name != "amount" or not denied})
+    return kept

@@ -104,10 +104,14 @@ def answered(question: Question, message: str, today: date) -> Call | None:
 
 
 def _money(question: Question, message: str) -> str | None:
-    """Return the only amount that an answer names, which ends none of the options: "45 quid to Baker"."""
+    """Return the only amount of an answer that names no more than a payee and a day: "45 quid to Baker"."""
     found = [one["value"].strip(" ,") for one in AMOUNT.finditer(message)]
     found = [words for words in found if not any(option.endswith(words) for option in question.options)]
-    return found[0] if len(found) == 1 else None
+    if len(found) != 1 or orders.P["counted"].match(message.partition(found[0])[2].strip()):
+        return None
+    named = set(plain(" ".join(question.options)).split())
+    rest = plain(P["beside_money"].sub(" ", message.replace(found[0], " "))).split()
+    return found[0] if named.issuperset(rest) else None
 
 
 def _filled(question: Question, message: str, today: date) -> Call | None:

@@ -84,6 +84,8 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
         "I had a letter from yous about changes to terms and I haven't a clue what it's on about.",
         "hmm. leave it so, I will ring them first and see if they take it in two",
         "how do you know it's really me on here",
+        "that would be good",
+        "it would be good",
     ],
 )
 def test_ordinary_messages_get_none(replied: Replied, message: str) -> None:
