@@ -11,9 +11,9 @@ from bankllm.assistant.facts import TOOLS, tool_of
 from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.language.fallbacks import GenerationFailed
 from bankllm.assistant.language.language_model import needs_model, trusted
-from bankllm.assistant.orders.waiting import (
+from bankllm.assistant.orders.in_context import (
     answering,
-    corrected,
+    back_again,
     from_there,
     in_same_account,
     of_other_card,
@@ -21,6 +21,7 @@ from bankllm.assistant.orders.waiting import (
     to_same_payee,
     with_same_card,
 )
+from bankllm.assistant.orders.waiting import corrected
 from bankllm.assistant.understanding.orders import without_counts
 from bankllm.assistant.understanding.slots import P
 
@@ -43,11 +44,12 @@ def in_conversation(reading: Reading, calls: Sequence[Call]) -> Sequence[Call]:
         calls = answering(calls, reading.question)
     if reading.turns:
         customer, messages = reading.customer, reading.messages
-        calls = of_other_card(of_regular(calls, reading.message, reading.turns), messages, customer)
+        calls = of_other_card(of_regular(calls, reading.message, reading.turns, customer), messages, customer)
         calls = in_same_account(from_there(calls, messages, customer), messages, customer)
         calls = like_shown(calls, reading.turns)
         calls = with_same_card(calls, reading.last, messages, customer)
         calls = to_same_payee(calls, reading.last, messages, customer)
+        calls = back_again(calls, reading.last, reading.message, customer)
     return calls
 
 

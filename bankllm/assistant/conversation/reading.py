@@ -22,7 +22,7 @@ from bankllm.assistant.facts import NEXT, Question
 from bankllm.assistant.followups import before, continued, earlier, ends_with_pronoun, is_follow_up, points_back
 from bankllm.assistant.language.language_model import LanguageUnderstanding
 from bankllm.assistant.orders.conversation_orders import ConversationOrders
-from bankllm.assistant.orders.waiting import in_there, on_that_day
+from bankllm.assistant.orders.in_context import in_there, on_that_day
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.rules import Rules

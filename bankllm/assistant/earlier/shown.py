@@ -92,6 +92,9 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
     if call.tool == REGULAR and (one := P["one"].fullmatch(message)):
         order = next(name for name, words in ORDERS.items() if words.match(one["which"]))
         return [ReadyCall(REGULAR, {**call.arguments, "order": order})] if order in PICKS else list(last)
+    if call.tool == REGULAR and P["since_when"].fullmatch(message):
+        about = {name: value for name, value in call.arguments.items() if name in ("merchant", "category")}
+        return [ReadyCall("transactions", {**about, "order": "oldest", "limit": 1})] if about else []
     if call.tool == REGULAR and P["regular_again"].fullmatch(message):
         return list(last)
     if call.tool == REGULAR and only_without:
@@ -130,6 +133,11 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
             return []  # it names no days
     if (way := P["way"].fullmatch(message)) and bool(way["in"]) != bool(way["out"]):
         return [ReadyCall(call.tool, {**call.arguments, "direction": "in" if way["in"] else "out"})]
+    if call.arguments.keys() >= {*DAYS} and P["saved"].fullmatch(message):
+        days = {name: call.arguments[name] for name in DAYS}
+        return [ReadyCall("spending", {**days, "direction": way}) for way in ("in", "out")]
+    if subject and P["often_there"].fullmatch(message):
+        return [ReadyCall("spending", {**kept, "per": "month"})]
     if unit := P["per"].fullmatch(message):
         return [ReadyCall("spending", {**kept, "per": unit["unit"].lower()})]
     if kept and P["how_much"].fullmatch(message):

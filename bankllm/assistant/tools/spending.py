@@ -39,7 +39,7 @@ DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 """Words of a customer who compares two sums."""
-LEFT = re.compile(r"\b(?:left|leaves?|minus|less|enough|afford|cover)\b", re.IGNORECASE)
+LEFT = re.compile(r"\b(?:left|leaves?|minus|less|enough|afford|cover|saved?|put (?:by|aside|away))\b", re.IGNORECASE)
 PERCENT = re.compile(r"%|\bper ?cent", re.IGNORECASE)
 DAYS = frozenset(("date_from", "date_to"))
 SUBJECTS = frozenset(("merchant", "category"))

@@ -269,7 +269,8 @@ def _merchant(words: str, customer: CustomerView) -> Values:
     part = any(_means(NEAR_CATEGORIES, name, plain(words)) for name in customer.categories)  # a car is no Carrefour
     begins = [] if part else beginning(words, customer.merchants)
     payees = [one.name for one in customer.payees]
-    return _one("merchant", words, fitting(words, customer.merchants) or begins or fitting(words, payees, typos=False))
+    found = fitting(words, customer.merchants) or begins or fitting(words, payees, typos=False)
+    return _one("merchant", words, found or fitting(plain(words).removesuffix("s"), customer.names, typos=False))
 
 
 def _category(words: str, customer: CustomerView) -> Values:
