@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable
 
+from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.conversation.call_values import UNKNOWN
@@ -12,7 +13,7 @@ from bankllm.assistant.conversation.distress import after_distress, distress
 from bankllm.assistant.conversation.reading import Encode, Reading, Understanding
 from bankllm.assistant.conversation.steps import IN_CONTEXT, STEPS, WHILE_WAITING, Step
 from bankllm.assistant.decision import Decision
-from bankllm.assistant.facts import Facts, ReadyCall
+from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.orders.waiting import Item, answer_and_ask, only_asks
 from bankllm.assistant.turn import PendingChat
 from bankllm.assistant.understanding.problems import names_shop
@@ -37,8 +38,9 @@ def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[It
         return [Facts(cared.text, sources=cared.sources)]
     if not pending.withdrawn and not parts.orders.decides(pending):  # a second try finds nothing that waits
         pending.withdrawn = parts.orders.withdraw(pending)
+    waited = pending.withdrawn
     if (changed := _first(WHILE_WAITING, reading)) is not None:
-        return changed
+        return _with_offered(changed, waited, reading.offered)
     if (found := _first(STEPS, reading)) is None:
         reading.classify_in_context()
         found = _first(IN_CONTEXT, reading) or []
@@ -51,10 +53,20 @@ def items(parts: Understanding, pending: PendingChat, encode: Encode) -> list[It
         found = answer_and_ask(withdrawn, pending.message, found)
     elif found == [UNKNOWN] and pending.decision.alternatives:
         found = []
+    found = _with_offered(found, waited, reading.offered)
     regular = any(isinstance(item, ReadyCall) and item.tool == "standing_orders" for item in found)
     if not offers or not found or regular or names_shop(found, pending.message):
         return found
     return [*found, Facts(OFFER)]
+
+
+def _with_offered(found: list[Item], waited: Proposal | None, offered: Question | None) -> list[Item]:
+    """Return the items; the second of two actions still follows the first one that is proposed again."""
+    again = ReadyCall(waited.tool, waited.arguments) if waited else None
+    if not (offered and again) or again not in found:
+        return found
+    place = found.index(again) + 1
+    return [*found[:place], ReadyCall(offered.tool, offered.call), *found[place:]]
 
 
 def _first(steps: Iterable[Step], reading: Reading) -> list[Item] | None:

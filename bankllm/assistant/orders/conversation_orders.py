@@ -68,7 +68,7 @@ class ConversationOrders:
         if waiting is None:
             return None, pending.message
         asked = pending.turns[0].question if pending.turns else None
-        of_two = bool(asked) and Question(**json.loads(asked)).slot == NEXT
+        of_two = Question(**json.loads(asked)).slot == NEXT if asked else False
         message = BOTH.sub("", pending.message) if of_two else pending.message
         said = decision(message, waiting, self._desk.settings.present_day)
         same = said == pending.message or self._names_only(pending, waiting.arguments.get("payee_id"))
