@@ -235,7 +235,7 @@ def without_counts(calls: Sequence[Call], message: str) -> list[Call]:
 
     An amount that the message denies is left out: "Shaw, but not 45".
     """
-    kept = []
+    kept: list[Call] = []
     for call in calls:
         said = rf"(?<![\w.,]){re.escape(call.get('amount', '-'))}"
         if call["tool"] == "transfer" and re.search(rf"{said} ?(?:{P['counted'].pattern})", message, re.IGNORECASE):
