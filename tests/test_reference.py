@@ -46,3 +46,14 @@ def test_every_number_of_the_readme_is_bound_to_the_reference_run() -> None:
     readme = ROOT / "README.md"
     assert len({token.id for token in find_tokens(readme.read_text(encoding="utf-8"))}) >= 6
     assert audit_claims(readme, ROOT / "outputs" / "reference") == []
+
+
+@pytest.mark.slow
+def test_the_signatures_of_the_kept_runs_hold_as_the_guide_checks_them() -> None:
+    guide = (ROOT / "docs" / "guides" / "evidence.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^bankllm (verify outputs/reference.*)$", guide, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        program = [sys.executable, "-m", "bankllm", *command.split()]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
