@@ -36,6 +36,11 @@ ABOUT_DISTRESS = re.compile(
 """Parts of the ids of articles about what customers in distress tell."""
 MOVES_MONEY = re.compile("payee_|transfer_|limit|chaps|sepa|account_details|message_codes|online_payment_conf")
 """Parts of the ids of articles, and a tool, that somebody needs who pays a criminal; orders are held anyway."""
+GRATEFUL = re.compile(
+    r"\bthank(?:s| you)\b.*\b(?:brilliant|great|lovely|helpful|kind|wonderful|fantastic|patient|star|best)\b",
+    re.IGNORECASE,
+)
+"""Praise for somebody of the bank, also on the phone."""
 FEW_WORDS = 10
 """Words of a message that only asks for payments, and tells of nothing."""
 
@@ -56,10 +61,13 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
     if leaves or (reply.of_scam and decision.is_topic and decision.intent in CARD_FRAUD):
         reply = reply.as_offer()
     goes_on = continues and asks(message) and not stands_alone(message)
-    ambiguous = goes_on or asks_for_another(message) or decision.is_topic
+    ambiguous = goes_on or asks_for_another(message) or decision.is_topic or GRATEFUL.search(message) is not None
     ambiguous = ambiguous or _is_of_own(reading) or _asks_article(reading)
     if not reply.instead_of_answer(ambiguous):
         return None, True
+    before = reading.parts.cared.of(reading.pending.customer_id, reading.pending.conversation_id)
+    if before and before.of_scam and reply.probability < 1:
+        return before, False  # what somebody tells about the caller belongs to the scam
     return replace(reply, sources=reading.nearest_first(message, reply.sources)), False
 
 

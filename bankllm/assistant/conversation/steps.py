@@ -47,7 +47,7 @@ from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.readers import quoted
 from bankllm.assistant.understanding.resolve import answered
 from bankllm.assistant.understanding.routes import R as ROUTES
-from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.slots import P, Slots
 from bankllm.assistant.understanding.sum_wishes import SUMS
 
 Items = list[Item]
@@ -56,6 +56,7 @@ SEVERAL = frozenset(("card", "category", "merchant"))
 """Arguments whose question is also answered by "both"."""
 MORE_THAN_WHAT_DAY = 3
 """Words of the shortest question for today's date after a list: "what day" asks for that of the payment."""
+ORDERS = ROUTES["order"]
 PRONOUNS = ("him", "her", "them")
 NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
 
@@ -177,6 +178,8 @@ def fixed(reading: Reading) -> Items | None:
         return [Facts(f"Today is {day:%A}, {statement.day(day)}.")]
     if P["cards"].fullmatch(message):
         return [ReadyCall("card_status")]
+    if P["only_pending"].fullmatch(message):
+        return [ReadyCall("transactions", {"status": "pending"})]
     return [ReadyCall("payees")] if P["payees"].fullmatch(message) or _asks_of_payee(reading) else None
 
 
@@ -226,6 +229,8 @@ def asks_nothing(reading: Reading) -> Items | None:
         return [] if P["vague"].fullmatch(reading.message) else None
     if refused := still_refused(reading.message, reading.turns[0].assistant_response):
         return [Facts(refused)]
+    if reading.plain and _only_thanks(reading):
+        return [ReadyCall("small_talk")]
     return [HEARD] if reading.plain and is_remark(reading.messages[-1]) else None
 
 
@@ -276,6 +281,14 @@ IN_CONTEXT: tuple[Step, ...] = (
 )
 
 
+def _only_thanks(reading: Reading) -> bool:
+    """Whether a remark ends with thanks, and names nothing that may be looked up or done."""
+    message = reading.message
+    if asks(message) or ORDERS.search(message) or not P["ends_thanks"].search(message):
+        return False
+    return not (reading.rules.names(message) or Slots(message, {}, reading.today).periods())
+
+
 def _asks_of_payee(reading: Reading) -> bool:
     """Whether a message asks for the details of a saved payee."""
     if not (asked := P["payee_details"].search(reading.message)):
@@ -288,6 +301,9 @@ def _answer(reading: Reading) -> Call | None:
     """Return the call that the message completes: the one that was asked about, or what waited."""
     question, waited, message, today = reading.question, reading.withdrawn, reading.message, reading.today
     call = answered(question, message, today) if question and not declines(message) else None
+    if question and question.slot == "to" and not call:
+        named = {label for _, _, labels in named_payees(message, reading.view()) for label in labels}
+        call = {"tool": question.tool, **question.call, "to": named.pop()} if len(named) == 1 else None
     if question and question.tool == "transfer" and not call and (source := only_account(message, reading.view())):
         call = {"tool": "transfer", **question.call, "from": source}
     if call and question and question.slot == "to" and "amount" not in question.call:

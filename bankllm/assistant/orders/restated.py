@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 from bankllm.assistant.actions.stored import Proposal
-from bankllm.assistant.actions.yes_no import is_no, says_yes_to
+from bankllm.assistant.actions.yes_no import is_no, is_yes, says_yes_to
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.amounts import amount
 from bankllm.assistant.understanding.names import plain
@@ -21,6 +21,8 @@ from bankllm.errors import UsageError
 LONGEST = 120
 """Characters of the longest message that is compared."""
 P = patterns("restated")
+ORDERS = patterns("ordered_again")
+"""Tool → words that order such an action, and are no correction of it as "make it" is."""
 _ENDING = r"(?: ending(?: in| with)?)? ?"
 
 
@@ -33,6 +35,8 @@ def decision(message: str, waited: Proposal, today: date) -> str:
     rest = without_restated(message, waited, today) if compared else message
     if yes := next((said for said in (message, rest) if says_yes_to(waited.tool, said)), ""):
         return yes
+    if (order := ORDERS.get(waited.tool)) and is_yes(f"yes {order.sub(' ', message)}") and order.search(message):
+        return "yes"  # "please do the transfer"; an order that names whom or how much may have been sent twice
     if is_no(message):
         return message
     if refuses(message) or (P["drops"].search(message) and "?" not in message):

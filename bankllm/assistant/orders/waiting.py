@@ -31,6 +31,7 @@ Item = ReadyCall | Question | Facts
 P = patterns("waiting")
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
+PLAIN_YES = Facts("I want to be sure that I understand you: please answer with yes or no alone.")
 NOT_YET = Facts("Not yet: I do it only after your yes.")
 SHORT = 4
 """Words of a message that may only name another card."""
@@ -53,8 +54,10 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
 
     A look-up that names nothing and an article are no answers to a question about the action ("is it from savings?").
     """
-    if nearly_yes(message) or (_agrees(message) and not asks(message)):
+    if nearly_yes(message):
         return [ReadyCall(waited.tool, waited.arguments)]
+    if _agrees(message) and not asks(message):
+        return [PLAIN_YES, ReadyCall(waited.tool, waited.arguments)]
     answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, message)]
     if asks_if_done(message):
         answers = [NOT_YET]
@@ -203,5 +206,5 @@ def _is_answer(item: Item, message: str) -> bool:
         said = set(plain(message).split())
         named = any(said & set(plain(str(value)).split()) for value in item.arguments.values())
     elif item.tool != "knowledge":
-        named = named or bool(item.arguments) or item.tool == "payees"
+        named = named or bool(item.arguments) or item.tool in ("payees", "card_status")
     return bool(named and item.arguments.get("sure", True))

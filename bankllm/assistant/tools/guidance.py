@@ -11,7 +11,7 @@ GOODBYE = re.compile(
     r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night"
     r"|that(?:['’]?s| is| will be) (?:all|everything|it|me|us)"
     r"|that(?:['’]?ll| will) do|all the best|take care|nice one"
-    r"|perfect|lovely|brilliant|great|grand|sound|sorted|super|excellent|wonderful|cool|grazie|gracias|merci|danke|ciao"
+    r"|perfect|lovely|brilliant|great|grand|sound|sorted|appreciated?|super|excellent|wonderful|cool|grazie|gracias|merci|danke|ciao"
     r"|adios|va bene|have a (?:good|nice|lovely|great) \w+)\b",
     re.IGNORECASE,
 )

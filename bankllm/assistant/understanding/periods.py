@@ -7,7 +7,7 @@ import re
 from datetime import date, timedelta
 from functools import lru_cache
 
-from dateutil.relativedelta import relativedelta
+from dateutil.relativedelta import SA, SU, relativedelta
 
 from bankllm.assistant.understanding.calendar_units import DAY, UNITS, DayRange, lasting, one_unit, weekday_number
 from bankllm.assistant.understanding.calendar_words import MONTH, MONTHS, WEEKDAY, YEAR, spelled
@@ -65,6 +65,8 @@ def coming(words: str, today: date) -> DayRange | None:
     text = _BEFORE.sub("", spelled(words))
     if ahead := re.fullmatch(r"(?:the )?(?:next|coming) (\d{1,3}) (day|week|month)s?", text):
         return DayRange(today, today + UNITS[ahead[2]] * int(ahead[1]))
+    if text == "this week" and today.weekday() >= SA.weekday:  # who asks at its end means the days ahead
+        return DayRange(today, today + relativedelta(days=2, weekday=SU))
     found = one_unit(text, today, future=True) or _range(text, today) or _open(text, today, future=True)
     if found and found.date_to < today and not re.search(YEAR, text):
         first, last = (one and one + relativedelta(years=1) for one in found)

@@ -31,6 +31,8 @@ SECOND = 0.5
 SURE = 0.75
 """Probability of an article from which the head is believed whatever the message names."""
 EVERYTHING = patterns("orders_to_pay")["everything"]
+EVER = re.compile(r"\bever\b", re.IGNORECASE)
+"""A word of a question about all days."""
 REPEATED = {
     "balance": ("account", "date"),
     "spending": ("merchant", "category", "period", "direction", "account"),
@@ -258,6 +260,12 @@ class Rules:
                 break  # what was put into an account is of no merchant
             if message != messages[-1] and P["shares_in"].search(messages[-1]):
                 values = {name: words for name, words in values.items() if name == "account"}
+            if (
+                message != messages[-1] and R["order"].search(message) and tool in SUMS
+            ):  # an amount to pay is none of these
+                values = {name: words for name, words in values.items() if name not in ("minimum", "maximum")}
+            if message != messages[-1] and EVER.search(messages[-1]):
+                values.pop("period", None)
             if message != messages[-1] and P["to_whom"].search(messages[-1]):
                 values = {name: words for name, words in values.items() if name in ("account", "period")}
             if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
