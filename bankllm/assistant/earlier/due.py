@@ -36,6 +36,8 @@ def of_due(
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
     without_next = P["next_one"].sub(" ", message)  # it is no shop called Next
+    if last and last[-1].tool in SUMS and P["ahead"].fullmatch(message) and _of_last(last):
+        return [ReadyCall(REGULAR, {**_of_last(last)[-1].arguments, **_days(message, customer, today)})]
     if P["still"].search(message) and (found := _named(without_next, customer, named, _days(message, customer, today))):
         return found
     if P["can_pay"].search(message) and (due := _named(without_next, customer, named)):

@@ -21,6 +21,8 @@ from bankllm.vectors.namespaces import Message
 P = patterns("regular_orders")
 ORDER = "order_id"
 """Slot of the question which regular payment is meant."""
+RECENT = 4
+"""Latest turns of which one may tell what shall be stopped."""
 Ended = list[ReadyCall | Question]
 
 
@@ -84,6 +86,15 @@ def none_to_end(message: str, words: Sequence[str]) -> list[ReadyCall | Facts]:
     names = " or ".join(f"“{one}”" for one in words)
     found = Facts(f"I found no direct debit, standing order or subscription for {names}.")
     return [found, ReadyCall("knowledge", {"question": message, "article": "subscription_block"})]
+
+
+def shown_before(message: str, turns: Sequence[Message], orders: Sequence[StandingOrder]) -> Ended:
+    """Return the call that ends what was paid to the only regular payee of the latest turns: "ok stop it then"."""
+    if not P["stops_it"].fullmatch(message):
+        return []
+    told = " ".join(f"{turn.user_message} {turn.assistant_response}" for turn in turns[:RECENT])
+    found = [one for one in orders if one.kind not in (ONCE, "standing_order") and one.name in told]
+    return _calls(found) if len({one.name for one in found}) == 1 else []
 
 
 def changed(message: str, turns: Sequence[Message]) -> list[ReadyCall]:

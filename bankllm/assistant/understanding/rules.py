@@ -31,6 +31,7 @@ SECOND = 0.5
 SURE = 0.75
 """Probability of an article from which the head is believed whatever the message names."""
 EVERYTHING = patterns("orders_to_pay")["everything"]
+SAME_ROW = patterns("shown")["same_row"]
 EVER = re.compile(r"\bever\b", re.IGNORECASE)
 """A word of a question about all days."""
 REPEATED = {
@@ -91,7 +92,7 @@ class Rules:
             beside = [self.read(name, [one]) for name, one in rest if name in LOOK_UPS - {"standing_orders"}]
             return [*chain.from_iterable(beside), *regular]
         asking = said
-        while asking[1:] and self._only_days(asking[-1]):
+        while asking[1:] and (self._only_days(asking[-1]) or (asking != said and SAME_ROW.fullmatch(asking[-1]))):
             asking = asking[:-1]
         whole = self.probabilities(asking)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
@@ -121,7 +122,7 @@ class Rules:
             tool = of_before(messages[-1], messages[-2]) or tool
         summed = bool(asked.keys() & SUMMED) and self._is_of_payments(tool, heard)
         follows = bool(messages[1:] or self._slots(messages[-1]).periods())
-        summed = summed or (tool == "knowledge" and "by" in asked and follows)
+        summed = summed or (tool in ("knowledge", "balance") and "by" in asked and follows)
         if summed:
             tool = "spending"
         elif tool in MISTAKEN and first and self._is_about(tool, messages):

@@ -40,7 +40,9 @@ class Slots:
             "period": self.periods,
             "date": lambda: text.take(days_in(text, self.today, future=tool == "transfer")),
             "limit": lambda: text.take(
-                [span for span in text.found(ARGUMENTS["limit"]) if not self._is_name(span)][:1]
+                [span for span in text.found(ARGUMENTS["limit"]) if not (self._is_name(span) or text.is_money(span))][
+                    :1
+                ]
             ),
             "order": lambda: [
                 order for order, pattern in ORDERS.items() if re.search(rf"\b(?:{pattern.pattern})", text.rest, re.I)

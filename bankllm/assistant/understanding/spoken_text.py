@@ -24,6 +24,10 @@ class SpokenText:
     def __getitem__(self, span: Span) -> str:
         return self.message[slice(*span)]
 
+    def is_money(self, span: Span) -> bool:
+        """Whether a currency stands before the number: "that £40 payment"."""
+        return self.message[: span[0]].rstrip()[-1:] in ("£", "€", "$", "¥")
+
     def between(self, one: Span, other: Span) -> str:
         return self.message[one[1] : other[0]]
 
