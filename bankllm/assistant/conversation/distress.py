@@ -62,11 +62,12 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
         reply = reply.as_offer()
     goes_on = continues and asks(message) and not stands_alone(message)
     ambiguous = goes_on or asks_for_another(message) or decision.is_topic or GRATEFUL.search(message) is not None
-    ambiguous = ambiguous or _is_of_own(reading) or _asks_article(reading)
+    decides = reading.parts.orders.waits(reading.pending) and not reply.of_scam  # "let them keep it, I changed my mind"
+    ambiguous = ambiguous or decides or _is_of_own(reading) or _asks_article(reading)
     if not reply.instead_of_answer(ambiguous):
         return None, True
     before = reading.parts.cared.of(reading.pending.customer_id, reading.pending.conversation_id)
-    if before and before.of_scam and reply.probability < 1:
+    if before and before.holds_payments and reply.probability < 1:
         return before, False  # what somebody tells about the caller belongs to the scam
     return replace(reply, sources=reading.nearest_first(message, reply.sources)), False
 
@@ -105,11 +106,14 @@ def _is_unanswered(item: Item, message: str) -> bool:
 
 
 def _is_of_own(reading: Reading) -> bool:
-    """Whether a few words ask for payments to a merchant or of a category: "last thing i gave oxfam"."""
+    """Whether a few words ask for an account's balance, or for payments to somebody: "last thing i gave oxfam"."""
     if not reading.parts.head_fits or len(reading.message.split()) > FEW_WORDS:
         return False
     calls = reading.rules.propose([reading.message])
-    return bool(calls) and all(call["tool"] in SUMS and call.keys() & SUBJECTS for call in calls)
+    return bool(calls) and all(
+        (call["tool"] in SUMS and call.keys() & SUBJECTS) or (call["tool"] == "balance" and "account" in call)
+        for call in calls
+    )
 
 
 def _asks_article(reading: Reading) -> bool:

@@ -172,7 +172,8 @@ def decides(reading: Reading) -> Items | None:
 def fixed(reading: Reading) -> Items | None:
     """Another language, a complaint, the day, and the lists of cards and payees."""
     message, day = reading.message, reading.today
-    if text := language_reply(message, reading.parts.head.ordinary, reading.customer.names):
+    text = language_reply(message, reading.parts.head.ordinary, reading.customer.names)
+    if text and not P["polite"].fullmatch(message):
         return [Facts(text)]
     if complaint := complaint_reply(message):
         return [complaint]

@@ -1,6 +1,7 @@
 """Words of a message that stand for something said or shown before, replaced by it: "her", "the same two months"."""
 
 import calendar
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -17,6 +18,7 @@ from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.vectors.namespaces import Message
 
 P = patterns("references")
+AMOUNT = re.compile(r"-([£€$¥][\d,.]*\d)")
 LONG = 31
 """Days beyond which one period that was shown is "the same months"."""
 RECENT = 2
@@ -27,7 +29,7 @@ def spelled_out(message: str, turns: Sequence[Message], customer: CustomerView, 
     """Return the message with what its words refer to."""
     message = P["my"].sub("my", P["this_one"].sub(" ", message))
     message = _of_overdraft(message, turns, today)
-    message = _of_kind(_in_same_days(message, turns), turns, customer)
+    message = _of_kind(_in_same_days(_same_amount(message, turns), turns), turns, customer)
     return _of_person(message, turns, customer)
 
 
@@ -52,6 +54,14 @@ def overdraft_interest(message: str, today: date) -> str:
     if sums or days:
         return f"how much overdraft interest did I pay {' and '.join(days)}".strip()
     return "show my last 3 payments of overdraft interest"
+
+
+def _same_amount(message: str, turns: Sequence[Message]) -> str:
+    """Return an order for "the same amount" with that of the only payment that the reply before shows."""
+    if not P["same_amount"].search(message) or not P["orders"].search(message) or not turns or not turns[0].calls:
+        return message
+    shown = {*AMOUNT.findall(turns[0].assistant_response)}
+    return P["same_amount"].sub(shown.pop(), message, count=1) if len(shown) == 1 else message
 
 
 def _of_overdraft(message: str, turns: Sequence[Message], today: date) -> str:

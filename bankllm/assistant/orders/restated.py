@@ -35,13 +35,22 @@ def decision(message: str, waited: Proposal, today: date) -> str:
     rest = without_restated(message, waited, today) if compared else message
     if yes := next((said for said in (message, rest) if says_yes_to(waited.tool, said)), ""):
         return yes
-    if (order := ORDERS.get(waited.tool)) and is_yes(f"yes {order.sub(' ', message)}") and order.search(message):
-        return "yes"  # "please do the transfer"; an order that names whom or how much may have been sent twice
+    if ordered_again(waited.tool, message):
+        return "yes"
     if is_no(message):
         return message
     if refuses(message) or (P["drops"].search(message) and "?" not in message):
         return "no"
     return rest if is_no(rest) and not P["stops"].search(rest) else message  # "cancel the card" is no "cancel it"
+
+
+def ordered_again(tool: str, message: str) -> bool:
+    """Whether a message orders what waits, and says nothing else: "please do the transfer".
+
+    An order that names whom or how much may have been sent twice.
+    """
+    order = ORDERS.get(tool)
+    return bool(order and order.search(message) and is_yes(f"yes {order.sub(' ', message)}"))
 
 
 def refuses(message: str) -> bool:

@@ -11,11 +11,12 @@ from datetime import date
 
 from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.actions.stored import Proposal
-from bankllm.assistant.actions.yes_no import is_yes, nearly_yes
+from bankllm.assistant.actions.yes_no import THANKS, is_yes, nearly_yes
 from bankllm.assistant.bank.ledger import Card, format_money
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Facts, Question, ReadyCall
-from bankllm.assistant.followups import asks, stands_alone
+from bankllm.assistant.followups import asks, is_follow_up, stands_alone
+from bankllm.assistant.orders.restated import ordered_again
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import only_account
 from bankllm.assistant.understanding.names import fitting, plain
@@ -29,12 +30,13 @@ from bankllm.vectors.namespaces import Message
 
 Item = ReadyCall | Question | Facts
 P = patterns("waiting")
+NUMBER = re.compile(r"\d")
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
 PLAIN_YES = Facts("I want to be sure that I understand you: please answer with yes or no alone.")
 NOT_YET = Facts("Not yet: I do it only after your yes.")
 SHORT = 4
-"""Words of a message that may only name another card."""
+"""Words of a message that may only name another card, and of the longest one that says nothing."""
 UNANSWERED = Facts("This is exactly what I would do. I have no other answer to what you wrote.")
 
 
@@ -46,7 +48,13 @@ def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
     corrects = P["corrects"].search(message) and not question
     if corrects or any(_is_another_wish(item, waited, message) for item in items):
         return False
-    return waited.tool in PROTECTS or asks(message) or P["asks"].search(message) is not None or _agrees(message)
+    return (
+        waited.tool in PROTECTS
+        or asks(message)
+        or P["asks"].search(message) is not None
+        or _goes_on(waited, message, items)
+        or _changes_nothing(message, items)
+    )
 
 
 def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> list[Item]:
@@ -56,18 +64,37 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
     """
     if nearly_yes(message):
         return [ReadyCall(waited.tool, waited.arguments)]
-    if _agrees(message) and not asks(message):
+    if _agrees(message, waited.tool) and not asks(message):
         return [PLAIN_YES, ReadyCall(waited.tool, waited.arguments)]
-    answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, message)]
+    follows = is_follow_up(message)
+    answers = [
+        item
+        for item in items
+        if isinstance(item, Facts) or _is_answer(item, message) or (follows and item.tool in SUMS)
+    ]
     if asks_if_done(message):
         answers = [NOT_YET]
     return [*(answers or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
 
 
-def _agrees(message: str) -> bool:
-    """Whether a message begins or ends with a yes: beside other words it is asked again."""
+def _goes_on(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
+    """Whether a message agrees beside other words, or asks for figures as the one before it: "oof. and October's"."""
+    figures = [item for item in items if isinstance(item, ReadyCall) and item.tool in SUMS]
+    return _agrees(message, waited.tool) or bool(figures and len(figures) == len(items) and is_follow_up(message))
+
+
+def _changes_nothing(message: str, items: Sequence[Item]) -> bool:
+    """Whether nothing of a sentence was understood, and no number may correct what waits: it is asked again."""
+    understood = any(isinstance(item, Question) or _is_answer(item, message) for item in items)
+    short = len(message.split()) <= SHORT
+    return not (short or understood or NUMBER.search(message) or THANKS.search(message))
+
+
+def _agrees(message: str, tool: str) -> bool:
+    """Whether a message begins or ends with a yes, or an order for what waits: beside other words it is asked again."""
     parts = [part for part in re.split(r"[,.;!]+", message) if part.strip()]
-    return any(map(is_yes, (*parts[:1], *parts[-1:]))) or P["begins_yes"].match(message) is not None
+    said = any(is_yes(part) or ordered_again(tool, part) for part in (*parts[:1], *parts[-1:]))
+    return said or P["begins_yes"].match(message) is not None
 
 
 def asks_if_done(message: str) -> bool:
@@ -85,7 +112,7 @@ def other_option(
     waited: Proposal, message: str, turns: Sequence[Message], view: Callable[[], CustomerView], today: date
 ) -> Call | None:
     """Return the call with the other card, or with the other one of two options that were asked about."""
-    if not P["other"].search(message) or asks(message):
+    if not P["other"].search(message) or asks(message) or P["rests"].search(message):
         return None
     if waited.tool in PROTECTS:
         cards = usable_cards(view())
@@ -194,7 +221,7 @@ def _transfer(waited: Proposal, customer: CustomerView, today: date) -> Call:
 def _is_another_wish(item: Item, waited: Proposal, message: str) -> bool:
     """Whether the item is not about the action: a question to ask back about a look-up or the same tool is about it."""
     if isinstance(item, Question):
-        return not (asks(message) or _agrees(message)) or (item.tool in PLANS and item.tool != waited.tool)
+        return not (asks(message) or _agrees(message, waited.tool)) or (item.tool in PLANS and item.tool != waited.tool)
     return isinstance(item, ReadyCall) and item.tool in (*PLANS, "human_agent")
 
 
