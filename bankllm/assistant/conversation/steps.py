@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 
 from bankllm.assistant.actions.proposals import PLANS
 from bankllm.assistant.actions.yes_no import is_yes
-from bankllm.assistant.bank import statement
 from bankllm.assistant.bank.tools import Call
-from bankllm.assistant.care.complaints import complaint_reply
-from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.conversation.call_proposal import in_conversation, proposed
 from bankllm.assistant.conversation.call_values import UNKNOWN, with_values
-from bankllm.assistant.conversation.reading import Reading, is_remark
+from bankllm.assistant.conversation.fixed_replies import Items, asks_nothing, fixed
+from bankllm.assistant.conversation.reading import Reading
 from bankllm.assistant.earlier.due import of_due, subject_of
 from bankllm.assistant.earlier.references import without_this
 from bankllm.assistant.earlier.shown import compared, of_shown
@@ -35,30 +33,23 @@ from bankllm.assistant.orders.regular_orders import (
     without_other_order,
 )
 from bankllm.assistant.orders.restated import refuses
-from bankllm.assistant.orders.waiting import Item, cannot, other_option, repeated, with_detail, with_other_card
+from bankllm.assistant.orders.waiting import cannot, other_option, repeated, with_detail, with_other_card
 from bankllm.assistant.orders.while_waiting import about_payee, changed_inside, left_after, topics, with_waiting
-from bankllm.assistant.tools.guidance import HEARD
 from bankllm.assistant.tools.standing_orders import kinds_named, paid_for
-from bankllm.assistant.understanding.beyond import beyond, still_refused
+from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.certain import certain
 from bankllm.assistant.understanding.completion import only_account
-from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.orders import changed_order, declines, named_payees, takes_back
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.readers import quoted
 from bankllm.assistant.understanding.resolve import answered
 from bankllm.assistant.understanding.routes import R as ROUTES
-from bankllm.assistant.understanding.slots import P, Slots
+from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.sum_wishes import SUMS
 
-Items = list[Item]
 Step = Callable[[Reading], Items | None]
 SEVERAL = frozenset(("card", "category", "merchant"))
 """Arguments whose question is also answered by "both"."""
-MORE_THAN_WHAT_DAY = 3
-"""Words of the shortest question for today's date after a list: "what day" asks for that of the payment."""
-ORDERS = ROUTES["order"]
-PRONOUNS = ("him", "her", "them")
 NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
 
 
@@ -169,24 +160,6 @@ def decides(reading: Reading) -> Items | None:
     return [Facts(done)] if done else None
 
 
-def fixed(reading: Reading) -> Items | None:
-    """Another language, a complaint, the day, and the lists of cards and payees."""
-    message, day = reading.message, reading.today
-    text = language_reply(message, reading.parts.head.ordinary, reading.customer.names)
-    if text and not P["polite"].fullmatch(message):
-        return [Facts(text)]
-    if complaint := complaint_reply(message):
-        return [complaint]
-    of_shown_day = reading.turns and reading.turns[0].calls and len(message.split()) < MORE_THAN_WHAT_DAY
-    if P["today"].fullmatch(message) and not of_shown_day:
-        return [Facts(f"Today is {day:%A}, {statement.day(day)}.")]
-    if P["cards"].fullmatch(message):
-        return [ReadyCall("card_status")]
-    if P["only_pending"].fullmatch(message):
-        return [ReadyCall("transactions", {"status": "pending"})]
-    return [ReadyCall("payees")] if P["payees"].fullmatch(message) or _asks_of_payee(reading) else None
-
-
 def asks_of_shown(reading: Reading) -> Items | None:
     """What a message asks of the figures and rows that replies before it showed."""
     if reading.withdrawn:
@@ -225,17 +198,6 @@ def pays_regular(reading: Reading) -> Items | None:
         f"{' and '.join(map(quoted, paid))}: no saved payee has this name, so I make no payment. It is paid regularly:"
     )
     return [Facts(text), *(ReadyCall("standing_orders", about) for about in paid.values())]
-
-
-def asks_nothing(reading: Reading) -> Items | None:
-    """A message too vague to be understood, a refusal that stays, and a remark."""
-    if not reading.turns:
-        return [] if P["vague"].fullmatch(reading.message) else None
-    if refused := still_refused(reading.message, reading.turns[0].assistant_response):
-        return [Facts(refused)]
-    if reading.plain and _only_thanks(reading):
-        return [ReadyCall("small_talk")]
-    return [HEARD] if reading.plain and is_remark(reading.messages[-1]) else None
 
 
 def calls_tools(reading: Reading) -> Items:
@@ -283,22 +245,6 @@ IN_CONTEXT: tuple[Step, ...] = (
     asks_nothing,
     calls_tools,
 )
-
-
-def _only_thanks(reading: Reading) -> bool:
-    """Whether a remark ends with thanks, and names nothing that may be looked up or done."""
-    message = reading.message
-    if asks(message) or ORDERS.search(message) or not P["ends_thanks"].search(message):
-        return False
-    return not (reading.rules.names(message) or Slots(message, {}, reading.today).periods())
-
-
-def _asks_of_payee(reading: Reading) -> bool:
-    """Whether a message asks for the details of a saved payee."""
-    if not (asked := P["payee_details"].search(reading.message)):
-        return False
-    who = asked["owner"] or asked["payee"]
-    return who.lower() in PRONOUNS or bool(fitting(who, [one.name for one in reading.customer.payees], typos=False))
 
 
 def _answer(reading: Reading) -> Call | None:
