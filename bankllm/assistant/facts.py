@@ -4,6 +4,7 @@ A reply may state only what a tool returned. Each module in `tools/` also words 
 text or lets a language model word the facts again.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -48,6 +49,11 @@ class Question:
     """Answers to choose from; empty if the answer is free text."""
     call: Call = field(default_factory=dict)
     """The call as far as it is known, in words. `understanding.resolve.answered` adds the answer to it."""
+
+    @classmethod
+    def stored(cls, text: str | None) -> "Question | None":
+        """Return the question that is kept with a turn, as JSON; None if the turn asked nothing."""
+        return cls(**json.loads(text)) if text else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Each part is made when a step of `steps` first asks for it.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -73,7 +72,7 @@ class Reading:
         self.message = P["own_pay"].sub(r"\g<my>wages", P["them"].sub("them", self.message))
         self.message = P["dd"].sub(r"direct debit\1", self.message)
         self.turns, self.today = pending.turns, parts.settings.present_day
-        asked = Question(**json.loads(self.turns[0].question)) if self.turns and self.turns[0].question else None
+        asked = Question.stored(self.turns[0].question) if self.turns else None
         self.offered = asked if asked and asked.slot == NEXT else None
         """The action that follows after a yes to the one that waits."""
         self.question = None if self.offered else asked

@@ -28,6 +28,7 @@ from bankllm.assistant.orders.regular_orders import (
     none_to_end,
     orders_to_end,
     shown_before,
+    stops_it,
     which,
     without_kept,
     without_other_order,
@@ -113,8 +114,10 @@ def ends_regular(reading: Reading) -> Items | None:
         return None
     waited, order = reading.withdrawn, orders_to_end(message)
     another = waited is not None and means_another(waited, message)
-    if reading.plain and (shown := shown_before(message, reading.turns, bank.standing_orders(pending.customer_id))):
-        return [*shown]
+    if reading.plain and stops_it(message):
+        shown = shown_before(reading.turns, bank.standing_orders(pending.customer_id))
+        if shown:
+            return [*shown]
     if reading.plain and not order:
         return [*changed(message, reading.turns)] or None
     if not (order or another):

@@ -1,6 +1,5 @@
 """The order of a conversation that waits for a yes, and the last one: confirm, cancel, or say what became of it."""
 
-import json
 import re
 
 from bankllm.assistant.actions.answers import answered
@@ -67,9 +66,8 @@ class ConversationOrders:
         waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
         if waiting is None:
             return None, pending.message
-        asked = pending.turns[0].question if pending.turns else None
-        of_two = Question(**json.loads(asked)).slot == NEXT if asked else False
-        message = BOTH.sub("", pending.message) if of_two else pending.message
+        asked = Question.stored(pending.turns[0].question) if pending.turns else None
+        message = BOTH.sub("", pending.message) if asked and asked.slot == NEXT else pending.message
         said = decision(message, waiting, self._desk.settings.present_day)
         same = said == pending.message or self._names_only(pending, waiting.arguments.get("payee_id"))
         return waiting, said if same else pending.message

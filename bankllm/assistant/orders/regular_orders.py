@@ -88,10 +88,13 @@ def none_to_end(message: str, words: Sequence[str]) -> list[ReadyCall | Facts]:
     return [found, ReadyCall("knowledge", {"question": message, "article": "subscription_block"})]
 
 
-def shown_before(message: str, turns: Sequence[Message], orders: Sequence[StandingOrder]) -> Ended:
-    """Return the call that ends what was paid to the only regular payee of the latest turns: "ok stop it then"."""
-    if not P["stops_it"].fullmatch(message):
-        return []
+def stops_it(message: str) -> bool:
+    """Whether a message orders to stop what the turns before tell of, and says nothing else: "ok stop it then"."""
+    return P["stops_it"].fullmatch(message) is not None
+
+
+def shown_before(turns: Sequence[Message], orders: Sequence[StandingOrder]) -> Ended:
+    """Return the call that ends what was paid to the only regular payee of the latest turns."""
     told = " ".join(f"{turn.user_message} {turn.assistant_response}" for turn in turns[:RECENT])
     found = [one for one in orders if one.kind not in (ONCE, "standing_order") and one.name in told]
     return _calls(found) if len({one.name for one in found}) == 1 else []

@@ -4,7 +4,6 @@ After a question the action is proposed again at the end of the reply, so that a
 correction it gives the details that were not corrected.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -119,10 +118,9 @@ def other_option(
         others = [card for card in cards if card.card_id != waited.arguments["card_id"]]
         kind = {name: value for name, value in waited.arguments.items() if name == "kind"}
         return {"tool": waited.tool, "card": others[0].last4, **kind} if len(others) == 1 else None
-    if len(turns) < 2 or not turns[1].question:
-        return None
-    question = Question(**json.loads(turns[1].question))
-    return answered(question, f"not {turns[0].user_message}", today) if len(question.options) == 2 else None
+    question = Question.stored(turns[1].question) if len(turns) > 1 else None
+    two = question if question and len(question.options) == 2 else None
+    return answered(two, f"not {turns[0].user_message}", today) if two else None
 
 
 def corrected(

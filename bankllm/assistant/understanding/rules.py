@@ -259,20 +259,10 @@ class Rules:
             spoken = [*values.get("period", ()), *slots.context, *spoken]
             if message != messages[-1] and "account" in found and P["put_away"].search(messages[-1]):
                 break  # what was put into an account is of no merchant
-            if message != messages[-1] and P["shares_in"].search(messages[-1]):
-                values = {name: words for name, words in values.items() if name == "account"}
-            if (
-                message != messages[-1] and R["order"].search(message) and tool in SUMS
-            ):  # an amount to pay is none of these
-                values = {name: words for name, words in values.items() if name not in ("minimum", "maximum")}
-            if message != messages[-1] and EVER.search(messages[-1]):
-                values.pop("period", None)
-            if message != messages[-1] and P["to_whom"].search(messages[-1]):
-                values = {name: words for name, words in values.items() if name in ("account", "period")}
+            if message != messages[-1]:
+                values = _inherited(tool, values, message, messages[-1])
             if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
                 break
-            if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
-                values.pop("date", None)
             if values and not found and tool in MOVES and message != messages[-1]:
                 return []
             if outgoing:
@@ -312,6 +302,22 @@ class Rules:
 
     def _slots(self, message: str) -> Slots:
         return Slots(message, self.head.ordinary, self.today, self.customer.names)
+
+
+def _inherited(tool: str, values: dict[str, list[str]], earlier: str, last: str) -> dict[str, list[str]]:
+    """Return of an earlier message's values those that the last message takes from it."""
+    kept = set(values)
+    if P["shares_in"].search(last):
+        kept &= {"account"}
+    if P["to_whom"].search(last):
+        kept &= {"account", "period"}
+    if EVER.search(last):
+        kept -= {"period"}
+    if tool in SUMS and R["order"].search(earlier):
+        kept -= {"minimum", "maximum"}  # an amount to pay bounds no list
+    if tool == "balance" and P["asks"].search(last):
+        kept -= {"date"}
+    return {name: words for name, words in values.items() if name in kept}
 
 
 def _heard(messages: Sequence[str]) -> list[str]:
