@@ -38,8 +38,7 @@ class Compared:
     a: Record | None
     b: Record | None
     outcome: str
-    """`not comparable`, or the result: `better`, `worse`, `differs`, `no detectable difference` or `not judged`; for a
-    repeated run (`reproduce`), `within` or `outside`."""
+    """`not comparable`, or the result: `better`, `worse`, `differs`, `no detectable difference` or `not judged`."""
     why: str
 
 

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 from bankllm.errors import RunError
-from bankllm.evidence.compare import Compared, pairs
+from bankllm.evidence.compare import pairs
 from bankllm.evidence.format import COUNTED, format_value
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records
@@ -52,39 +52,30 @@ def repetition_of(folder: Path) -> dict[str, Any]:
     return {"profile": manifest.profile, "only": done, "parameters": parse_assignments(given)}
 
 
-def judge_repetition(folder: Path, again: Path) -> list[Compared]:
+def judge_repetition(folder: Path, again: Path) -> list[RepeatedRecord]:
     """Returns one result per record of the original run in `folder`."""
     judged = []
     for id, record, repeated, why in pairs(folder, again, machine_free=QUALITY_UNITS):
         if record is None:
             continue
-        if why or repeated is None or record.value is None or repeated.value is None:
-            judged.append(Compared(id, record, repeated, "not comparable", why or "no value"))
-            continue
-        holds, tolerance = _tolerated(record, record.value, repeated.value)
-        why = f"original {format_value(record)}, repeated {format_value(repeated)}; tolerance: {tolerance}"
-        judged.append(Compared(id, record, repeated, "within" if holds else "outside", why))
+        first, second = record.value, repeated.value if repeated else None
+        outcome: Outcome = "not comparable"
+        if not why and repeated and first is not None and second is not None:
+            holds, tolerance = _tolerated(record, first, second)
+            outcome = "within" if holds else "outside"
+            why = f"original {format_value(record)}, repeated {format_value(repeated)}; tolerance: {tolerance}"
+        judged.append(RepeatedRecord(id=id, outcome=outcome, why=why or "no value", original=first, repeated=second))
     return judged
 
 
-def reproduction_of(folder: Path, again: Path, judged: Sequence[Compared]) -> Reproduction:
+def reproduction_of(folder: Path, again: Path, judged: list[RepeatedRecord]) -> Reproduction:
     """Returns the predicate of the statement that the run in `again` repeats the one in `folder`."""
-    records = [
-        RepeatedRecord(
-            id=one.id,
-            outcome=cast(Outcome, one.outcome),
-            why=one.why,
-            original=one.a.value if one.a else None,
-            repeated=one.b.value if one.b else None,
-        )
-        for one in judged
-    ]
     return Reproduction(
         run=facts_of(folder),
         repeated=facts_of(again),
-        verdict=dict(Counter(one.outcome for one in records)),
-        spread=spread(records, {record.id: record for record in read_records(folder)}),
-        records=records,
+        verdict=dict(Counter(one.outcome for one in judged)),
+        spread=spread(judged, {record.id: record for record in read_records(folder)}),
+        records=judged,
     )
 
 
