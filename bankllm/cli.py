@@ -73,8 +73,7 @@ def _fail(error: Exception, code: int) -> None:
     if "--debug" in sys.argv:
         raise error
     width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    message = textwrap.fill(f"Error: {error}", width, break_long_words=False, break_on_hyphens=False)
-    sys.stderr.write(message + "\n")
+    print(textwrap.fill(f"Error: {error}", width, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
     sys.exit(code)
 
 
@@ -136,11 +135,8 @@ def run(
     typer.echo(f"Chat with the assistant: {_command('serve')}, then open http://127.0.0.1:8000")
 
 
-app.command()(verify)
-app.command()(attest)
-app.command()(report)
-app.command()(publish)
-app.command()(claims)
+for run_command in (verify, attest, report, publish, claims):
+    app.command()(run_command)
 
 
 @app.command()
@@ -154,7 +150,7 @@ def reproduce(
     Each record is within the tolerance, outside it, or not comparable. The results are a statement, which --key signs
     and puts beside the run.
     """
-    from bankllm.evidence.reproduce import judge_repetition, repetition_of, reproduction_of
+    from bankllm.evidence.reproduce import repetition_of, reproduction_of
     from bankllm.evidence.statements import statement_about
     from bankllm.evidence.verification.verify import require_verified
 
@@ -164,14 +160,14 @@ def reproduce(
         read_private_key(key)  # a wrong key fails here, before the notebooks start
     how = repetition_of(require_verified(run_dir))
     repeated = _run_notebooks(_command("run", only=how["only"], output=output), output=_output_folder(output), **how)
-    comparisons = judge_repetition(run_dir, repeated)
-    for record in comparisons:
+    reproduction = reproduction_of(run_dir, repeated)
+    for record in reproduction.records:
         typer.echo(f"{record.outcome:<14}  {record.id}: {record.why}")
-    count = Counter(record.outcome for record in comparisons)
+    count = Counter(reproduction.verdict)
     summary = ", ".join(f"{count[outcome]} {outcome}" for outcome in ("within", "outside", "not comparable"))
     typer.echo(f"{summary}. Run folder: {repeated}")
     statement = repeated.with_name(f"{repeated.name}.reproduction.json")
-    write_text(statement, statement_about(run_dir, reproduction_of(run_dir, repeated, comparisons)))
+    write_text(statement, statement_about(run_dir, reproduction))
     if key:
         attest(run_dir, key, statement=statement)
     else:
@@ -254,11 +250,8 @@ def serve(
     serve_app(host, port, settings, workers)
 
 
-app.command()(chat)
-app.command()(loadtest)
-app.command()(audit)
-app.command()(index)
-app.command()(search)
+for command in (chat, loadtest, audit, index, search):
+    app.command()(command)
 
 
 def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str], **options: Any) -> Path:
@@ -271,7 +264,8 @@ def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str
     from bankllm import pipeline
     from bankllm.model import base_models
 
-    if any(notebook.name.startswith("03") for notebook in pipeline.select(only)):
+    chosen = {notebook.name for notebook in pipeline.select(only)}
+    if any(name.startswith("03") for name in chosen):
         base_models.resolve("smollm2")  # and then a missing model, before the notebooks start
     try:
         with StatusLine(sys.stdout) as status:
@@ -281,7 +275,6 @@ def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str
         typer.echo(f"\n{interrupted} Continue with: {again} --resume {interrupted.folder.name}", err=True)
         raise typer.Exit(130) from None
     typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks) / 60:.1f} min. Run folder: {folder}")
-    chosen = {notebook.name for notebook in pipeline.select(only)}
     missing = [entry for entry in manifest.notebooks if entry.name in chosen and entry.status != "done"]
     if missing:
         typer.echo("\n".join(f"{entry.name} {entry.status}: {entry.error}" for entry in missing), err=True)

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 import warnings
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
+from bankllm.evidence.environment import environment_info, git_state
 from bankllm.evidence.manifest import Manifest, NotebookRun, read_manifest, write_manifest
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import Profile, get_profile
-from bankllm.settings import get_settings, source_root
+from bankllm.settings import get_settings
 from bankllm.util.atomic_files import check_writable, write_errors, write_text
 from bankllm.util.progress import RunProgress
 from bankllm.util.writable_folders import ensure_writable
@@ -32,8 +32,6 @@ from bankllm.util.writable_folders import ensure_writable
 Report = Callable[[str], None]
 LATEST = "LATEST"
 """File in the folder of the runs that names the newest complete run."""
-# At the end of a notebook, the idle kernel is interrupted before it is shut down, and would log that as an error.
-QUIET_KERNEL = ["--log-level=CRITICAL"]
 KERNEL_FOLDERS = {
     "IPYTHONDIR": "~/.ipython",
     "JUPYTER_RUNTIME_DIR": "~/.local/share/jupyter/runtime",
@@ -198,8 +196,6 @@ def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) 
 
 
 def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
-    from bankllm.evidence.environment import environment_info
-
     started = datetime.now(UTC)
     folder = _make_folder(output, f"{started:%Y%m%dT%H%M%SZ}-{profile.name}")
     commit, dirty = git_state()
@@ -223,26 +219,6 @@ def _make_folder(output: Path, run_id: str) -> Path:
             (output / name).mkdir(parents=True)
             return output / name
     raise RunError(f"No run can be written to {output}: 99 runs started in this second. Choose another --output.")
-
-
-def git_state() -> tuple[str | None, bool | None]:
-    """The commit of bankllm's checkout, and whether the working tree differs from it.
-
-    (None, None) without a checkout, such as for an installed wheel, or a source archive inside another repository.
-    """
-    source = source_root()
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-
-    def git(*arguments: str) -> str:
-        command = ["git", *arguments]
-        return subprocess.run(command, cwd=source, env=plain, capture_output=True, text=True, check=True).stdout
-
-    try:
-        if source is None or Path(git("rev-parse", "--show-toplevel").rstrip("\n")).resolve() != source:
-            return None, None
-        return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain").strip())
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
 
 
 def _execute_or_skip(
@@ -301,7 +277,7 @@ def _execute(
                 progress_bar=False,
                 on_cell_start=start_cell,
                 stdout_file=progress,
-                extra_arguments=QUIET_KERNEL,
+                extra_arguments=["--log-level=CRITICAL"],  # the end of an idle kernel is logged as an error
                 # Without encryption, other users of the machine could read or control the kernel over its TCP ports.
                 config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             )

@@ -18,7 +18,6 @@ from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.verification.verify import verify
 from bankllm.util.progress import RunProgress
-from tests.support import ROOT
 from tests.support.server_client import until, wait_until_gone
 
 OPEN = "import bankllm\nrun = bankllm.open_run({name!r}, profile, run_dir)"
@@ -195,29 +194,6 @@ def test_runs_started_in_the_same_second_get_separate_folders(notebooks: Path, t
     folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01"])
     assert folder.name.endswith("Z-smoke-2")
     assert manifest.run_id == folder.name
-
-
-def test_only_the_commit_of_bankllms_own_checkout_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    shutil.copy(ROOT / ".gitignore", tmp_path)
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    states = []
-    for source in (tmp_path, tmp_path / "unpacked", None):
-        monkeypatch.setattr(pipeline, "source_root", lambda source=source: source)
-        (tmp_path / "unpacked").mkdir(exist_ok=True)
-        states.append(pipeline.git_state())
-    assert states == [(git("rev-parse", "HEAD"), False), (None, None), (None, None)]
-    monkeypatch.setattr(pipeline, "source_root", lambda: tmp_path)
-    (tmp_path / ".venv").symlink_to(tmp_path / "unpacked")
-    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as inside a git hook
-    assert pipeline.git_state() == (states[0][0], False)
-    (tmp_path / "new.py").touch()
-    assert pipeline.git_state() == (states[0][0], True)
 
 
 @pytest.mark.slow

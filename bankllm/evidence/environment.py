@@ -1,4 +1,4 @@
-"""Describe the machine of a measurement, without host name, user name and paths.
+"""Describe the machine and the code of a measurement, without host name, user name and paths.
 
 GPU data comes from `nvidia-smi`, because importing torch takes seconds.
 """
@@ -51,6 +51,26 @@ def environment_info() -> dict[str, object]:
         "libraries": {"bankllm": __version__, **{name: extras.installed_version(name) for name in packages}},
         "lock_sha256": sha256_file(lock) if lock and lock.is_file() else None,
     }
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """The commit of bankllm's checkout, and whether the working tree differs from it.
+
+    (None, None) without a checkout, such as for an installed wheel, or a source archive inside another repository.
+    """
+    source = source_root()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=source, env=plain, capture_output=True, text=True, check=True).stdout
+
+    try:
+        if source is None or Path(git("rev-parse", "--show-toplevel").rstrip("\n")).resolve() != source:
+            return None, None
+        return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain").strip())
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

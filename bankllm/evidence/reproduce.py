@@ -68,8 +68,9 @@ def judge_repetition(folder: Path, again: Path) -> list[RepeatedRecord]:
     return judged
 
 
-def reproduction_of(folder: Path, again: Path, judged: list[RepeatedRecord]) -> Reproduction:
+def reproduction_of(folder: Path, again: Path) -> Reproduction:
     """Returns the predicate of the statement that the run in `again` repeats the one in `folder`."""
+    judged = judge_repetition(folder, again)
     return Reproduction(
         run=facts_of(folder),
         repeated=facts_of(again),

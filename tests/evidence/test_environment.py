@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 from importlib.metadata import version
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bankllm.evidence import environment
-from bankllm.evidence.environment import cpu_limit, cpu_model, environment_info, gpus, memory_limit_gib
+from bankllm.evidence.environment import cpu_limit, cpu_model, environment_info, git_state, gpus, memory_limit_gib
+from tests.support import ROOT
 
 
 def test_the_description_is_json_without_host_user_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +69,26 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     assert gpus() == []
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert gpus() == []
+
+
+def test_only_the_commit_of_bankllms_own_checkout_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    states = []
+    for source in (tmp_path, tmp_path / "unpacked", None):
+        monkeypatch.setattr(environment, "source_root", lambda source=source: source)
+        (tmp_path / "unpacked").mkdir(exist_ok=True)
+        states.append(git_state())
+    assert states == [(git("rev-parse", "HEAD"), False), (None, None), (None, None)]
+    monkeypatch.setattr(environment, "source_root", lambda: tmp_path)
+    (tmp_path / ".venv").symlink_to(tmp_path / "unpacked")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as inside a git hook
+    assert git_state() == (states[0][0], False)
+    (tmp_path / "new.py").touch()
+    assert git_state() == (states[0][0], True)

@@ -221,7 +221,7 @@ def test_without_test_texts_the_card_claims_no_quality(tmp_path: Path) -> None:
     assert card.data.eval_results is None
     assert "| Accuracy | not measured: the data set has no test texts | – |" in card.text
     verdict = verify(tmp_path / "artifact")
-    assert (verdict.holds, verdict.count("not measured"), verdict.count("ok")) == (True, 3, 8)
+    assert (verdict.holds, verdict.counts()["not measured"], verdict.counts()["ok"]) == (True, 3, 8)
 
 
 def test_no_local_path_is_published(tmp_path: Path) -> None:

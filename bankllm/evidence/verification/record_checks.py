@@ -45,11 +45,8 @@ class Verdict:
     def holds(self) -> bool:
         return all(finding.holds for finding in self.findings)
 
-    def count(self, status: Status) -> int:
-        return sum(finding.status == status for finding in self.findings)
-
     def counts(self) -> dict[str, int]:
-        return {status: self.count(status) for status in get_args(Status)}
+        return {status: sum(one.status == status for one in self.findings) for status in get_args(Status)}
 
     def summary(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts().items())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.evidence.attestation.signing import new_key
-from bankllm.evidence.reproduce import judge_repetition, reproduction_of
+from bankllm.evidence.reproduce import reproduction_of
 from bankllm.evidence.statements import statement_about
 from tests.support.sealed_run import sealed_run
 
@@ -27,4 +27,4 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def statement(folder: Path, repeated: Path) -> bytes:
     """What bob found when they repeated the run."""
-    return statement_about(folder, reproduction_of(folder, repeated, judge_repetition(folder, repeated))).encode()
+    return statement_about(folder, reproduction_of(folder, repeated)).encode()

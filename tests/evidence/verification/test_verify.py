@@ -138,7 +138,7 @@ def test_an_unreadable_line_is_named_and_the_other_lines_are_checked(folder: Pat
     found = faults(folder)
     assert found.keys() == {"records.jsonl, line 9"}
     assert "not a measurement record" in found["records.jsonl, line 9"]
-    assert verify(folder).count("ok") == 10
+    assert verify(folder).counts()["ok"] == 10
 
 
 @pytest.mark.parametrize(
