@@ -186,7 +186,8 @@ class ChatEngine:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) embeddings of texts, as memory stores them, with account numbers masked. Raises `Overloaded`."""
-        return np.stack([encoded.vector for encoded in self._encoded(texts)])
+        futures = [self._encoder.submit(mask(text)) for text in texts]
+        return np.stack([future.result().vector for future in futures])
 
     def finish_together(self, pending_chats: Sequence[PendingChat]) -> list[ChatReply | Exception | None]:
         """`finish` for several chats with one search and one commit, in a fraction of the time.
@@ -278,10 +279,6 @@ class ChatEngine:
         self._encoder.close()
         self.memory.close()
         self.bank.close()
-
-    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
-        futures = [self._encoder.submit(mask(text)) for text in texts]
-        return [future.result() for future in futures]
 
     def _answer(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
         """Run the calls, and yield the pieces of the reply; afterwards `pending.reply` is set."""
