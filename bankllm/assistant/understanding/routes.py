@@ -23,6 +23,8 @@ _ROUTES = (
     (LOOK_UPS | {"human_agent"}, R["provider"], "standing_orders"),
     (_KNOWLEDGE, R["freeze"], "freeze_card"),
     (LOOK_UPS | {"transfer"}, R["cancel_transfer"], "cancel_transfer"),
+    (LOOK_UPS, R["foreign_cash"], "knowledge"),
+    (LOOK_UPS, R["summary"], "spending"),
     (LOOK_UPS - _KNOWLEDGE, R["coming"], "standing_orders"),
     (LOOK_UPS, R["how_to"], ""),
     (LOOK_UPS, CHOSEN["transactions"], "transactions"),
