@@ -71,6 +71,7 @@ def with_exclusion_last(message: str) -> str:
 
 def _by(message: str) -> dict[str, str]:
     found = next((by for by in ("month", "category", "shop", "merchant") if P[f"by_{by}"].search(message)), "")
+    found = found or ("category" if P["summary"].search(message) else "")
     if not found or P["one_payment"].search(message):
         return {}
     number, least = P["number"].search(message), P["least"].search(message)
