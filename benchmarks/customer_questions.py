@@ -31,7 +31,8 @@ from bankllm.assistant.language.fallbacks import GenerationFailed
 from bankllm.assistant.language.language_model import language_understanding, needs_model, trusted
 from bankllm.assistant.tools.spending import counting, sums
 from bankllm.assistant.understanding import amounts
-from bankllm.assistant.understanding.resolve import CustomerView, resolve
+from bankllm.assistant.understanding.customer import CustomerView
+from bankllm.assistant.understanding.resolve import resolve
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.evidence.statistics.statistic import wilson

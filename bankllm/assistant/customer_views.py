@@ -5,7 +5,7 @@ from threading import Lock
 from cachetools import TTLCache
 
 from bankllm.assistant.bank.ledger import Bank
-from bankllm.assistant.understanding.readers import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.errors import LedgerError
 
 VIEW_TTL_S, VIEWS_KEPT = 60.0, 4096

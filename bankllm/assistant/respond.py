@@ -10,7 +10,7 @@ from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.decision import ask_back
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, Request
 from bankllm.assistant.orders.waiting import Item
-from bankllm.assistant.tools.spending import together
+from bankllm.assistant.tools.together import together
 from bankllm.assistant.turn import CallResult, PendingChat
 from bankllm.assistant.wording.responder import Reply, Responder
 from bankllm.vectors.rows import Match

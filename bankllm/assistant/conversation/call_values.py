@@ -11,8 +11,9 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import FEW_WORDS, asks, is_follow_up, stands_alone
 from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding.completion import COMPLETED
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.problems import evident, instead_of_freezing, names_nothing, on_topic, told
-from bankllm.assistant.understanding.resolve import CustomerView, resolve
+from bankllm.assistant.understanding.resolve import resolve
 from bankllm.util.redaction import mask
 
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))

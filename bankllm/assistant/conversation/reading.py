@@ -23,7 +23,7 @@ from bankllm.assistant.language.language_model import LanguageUnderstanding
 from bankllm.assistant.orders.conversation_orders import ConversationOrders
 from bankllm.assistant.orders.in_context import in_there, on_that_day
 from bankllm.assistant.turn import Encoded, PendingChat
-from bankllm.assistant.understanding.readers import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead

@@ -13,7 +13,8 @@ from bankllm.assistant.followups import asks, is_follow_up, points_back
 from bankllm.assistant.tools.standing_orders import SUBJECTS
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import account_named
-from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, accounts_named, period, subject
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named
+from bankllm.assistant.understanding.readers import Ask, Unread, period, subject
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.vectors.namespaces import Message

@@ -11,8 +11,8 @@ from bankllm.assistant.earlier.shown import NUMBERS, shown_calls
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.vectors.namespaces import Message

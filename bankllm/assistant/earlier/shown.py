@@ -16,7 +16,8 @@ from bankllm.assistant.tools.standing_orders import PICKS, kinds_named
 from bankllm.assistant.tools.transactions import USUAL_COUNT
 from bankllm.assistant.understanding import WORDS, patterns
 from bankllm.assistant.understanding.completion import account_named, only_account
-from bankllm.assistant.understanding.readers import Ask, CustomerView, Unread, account, left_out, period
+from bankllm.assistant.understanding.customer import CustomerView
+from bankllm.assistant.understanding.readers import Ask, Unread, account, left_out, period
 from bankllm.assistant.understanding.slots import ORDERS
 from bankllm.assistant.understanding.sum_wishes import SUMS, UNITS
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES

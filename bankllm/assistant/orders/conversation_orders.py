@@ -11,8 +11,8 @@ from bankllm.assistant.facts import NEXT, Facts, Question
 from bankllm.assistant.orders.restated import decision
 from bankllm.assistant.orders.waiting import asks_if_done
 from bankllm.assistant.turn import PendingChat
+from bankllm.assistant.understanding.customer import CustomerView, by_label
 from bankllm.assistant.understanding.orders import named_payees
-from bankllm.assistant.understanding.readers import CustomerView, by_label
 
 BOTH = re.compile(r"\b(?:(?:to|for|do) )?both(?: of (?:them|those))?\b", re.IGNORECASE)
 """In a yes after two actions were offered; the second one is proposed after it all the same."""

@@ -12,9 +12,9 @@ from bankllm.assistant.orders.waiting import PROTECTS, usable_cards
 from bankllm.assistant.tools.standing_orders import REGULAR
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import ACCOUNT, account_named
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.orders import with_named_card
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.resolve import REQUIRED
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.vectors.namespaces import Message

@@ -13,9 +13,9 @@ from bankllm.assistant.actions.stored import Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes, says_yes_to
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.amounts import amount
+from bankllm.assistant.understanding.customer import ACCOUNT_KINDS
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.periods import day
-from bankllm.assistant.understanding.readers import ACCOUNT_KINDS
 from bankllm.errors import UsageError
 
 LONGEST = 120

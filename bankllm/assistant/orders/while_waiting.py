@@ -16,8 +16,9 @@ from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.followups import asks
 from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named
 from bankllm.assistant.understanding.orders import declines
-from bankllm.assistant.understanding.readers import Ask, CustomerView, accounts_named, amount, day
+from bankllm.assistant.understanding.readers import Ask, amount, day
 
 P, DAY, MORE = patterns("while_waiting"), patterns("restated")["day"], patterns("waiting")["more"]
 AT_ONCE = re.compile(r"today|now|right (?:now|away)|straight away", re.IGNORECASE)

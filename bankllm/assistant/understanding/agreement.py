@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.understanding.completion import SUBJECTS
+from bankllm.assistant.understanding.customer import accounts_named
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.readers import P as ANSWERS
-from bankllm.assistant.understanding.readers import accounts_named
 from bankllm.assistant.understanding.resolve import INCOME, resolve
 from bankllm.assistant.understanding.routes import CHOSEN, LOOK_UPS, P, R, of_before, routed
 from bankllm.assistant.understanding.rules import SURE, Rules

@@ -8,8 +8,9 @@ from collections.abc import Callable, Container, Sequence
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.followups import asks
 from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label, quoted
+from bankllm.assistant.understanding.readers import quoted
 from bankllm.assistant.understanding.sum_wishes import wish
 
 READS = frozenset(("balance", "spending", "transactions"))
@@ -57,7 +58,7 @@ def beyond(
     if found in ("coming", "left") and "transfer" in tools:
         return ""  # the balance stands beside the order that is proposed
     if found == "together" and len(calls) > 1 and tools == {"spending"}:
-        return ""  # `tools.spending.together` adds them up
+        return ""  # `tools.together.together` adds them up
     return REPLIES[found] if found and tools & READS else ""
 
 

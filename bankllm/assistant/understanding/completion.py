@@ -8,8 +8,8 @@ from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.slots import P, Slots, brings_in
 from bankllm.assistant.understanding.sum_wishes import SUMS, with_exclusion_last
 

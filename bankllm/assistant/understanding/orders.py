@@ -13,8 +13,8 @@ from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 from bankllm.errors import UsageError
 
 POSSIBLE = "I can send one amount to one saved payee, or to another account of yours, on one day."

@@ -1,21 +1,27 @@
 """Read one argument of a tool call as values of the customer's own data, or say what must be asked."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any, TypeVar
 
 from dateutil.relativedelta import relativedelta
 
-from bankllm.assistant.bank.ledger import ABROAD, Account, Bank, Card, Payee, TransactionQuery
+from bankllm.assistant.bank.ledger import ABROAD, Card
 from bankllm.assistant.understanding import WORDS, amounts, calendar_words, patterns, periods
+from bankllm.assistant.understanding.customer import (
+    ACCOUNT_KINDS,
+    CURRENCIES,
+    CustomerView,
+    accounts_named,
+    by_label,
+    means,
+)
 from bankllm.assistant.understanding.names import LONGEST_NAME, beginning, fitting, plain
 from bankllm.errors import UsageError
 
 Values = dict[str, Any]
 Read = TypeVar("Read")
-Labelled = TypeVar("Labelled", Account, Payee)
 SHOWN = 40
 """Longest piece of a customer's words that a reply repeats."""
 P = patterns("resolve")
@@ -23,10 +29,8 @@ PLACE = re.compile(r"in [A-Z][a-z]")
 PLAIN = patterns("patterns")["plain_word"]
 CATEGORIES = patterns("categories")
 NEAR_CATEGORIES = patterns("near_categories")
-CURRENCIES = patterns("currencies")
 FEES = patterns("fees_of")
 PLACES = patterns("places_abroad")
-ACCOUNT_KINDS = patterns("account_kinds")
 BEYOND: dict[str, str] = WORDS["beyond_replies"]
 KINDS = patterns("kinds")
 
@@ -45,38 +49,6 @@ class Ask(Exception):
 
 class Unread(Exception):
     """The words fit nothing of the customer's; the text says so."""
-
-
-@dataclass(frozen=True)
-class CustomerView:
-    """What of the bank belongs to one customer."""
-
-    accounts: Sequence[Account] = ()
-    cards: Sequence[Card] = ()
-    payees: Sequence[Payee] = ()
-    merchants: Sequence[str] = ()
-    """Counterparties of the customer's transactions."""
-    categories: Sequence[str] = ()
-    payday: date | None = None
-    """Day of the latest salary."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of merchants and payees."""
-        return (*self.merchants, *(payee.name for payee in self.payees))
-
-    @classmethod
-    def of(cls, bank: Bank, customer_id: str) -> "CustomerView":
-        """Read the view of a customer. Raises what the bank raises."""
-        salary = bank.transactions(customer_id, TransactionQuery(category="salary", direction="in", limit=1))
-        return cls(
-            bank.accounts(customer_id),
-            bank.cards(customer_id),
-            bank.payees(customer_id),
-            bank.merchants(customer_id),
-            bank.categories(),
-            date.fromisoformat(salary[0].booked) if salary else None,
-        )
 
 
 def period(words: str, customer: CustomerView, today: date, *, future: bool = False) -> Values:
@@ -149,7 +121,7 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
     if found := readers[0](words, customer) or readers[1](words, customer):
         return found
     text = P["article"].sub("", plain(words))
-    if near_ones := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
+    if near_ones := [name for name in customer.categories if means(NEAR_CATEGORIES, name, text)]:
         if near and len(near_ones) == 1:
             return {"category": near_ones[0]}
         raise Ask("Which category do you mean?", near_ones, f"I do not know the category {quoted(words)}.")
@@ -266,7 +238,7 @@ def payee(words: str | None, customer: CustomerView) -> Values:
 
 
 def _merchant(words: str, customer: CustomerView) -> Values:
-    part = any(_means(NEAR_CATEGORIES, name, plain(words)) for name in customer.categories)  # a car is no Carrefour
+    part = any(means(NEAR_CATEGORIES, name, plain(words)) for name in customer.categories)  # a car is no Carrefour
     begins = [] if part else beginning(words, customer.merchants)
     payees = [one.name for one in customer.payees]
     found = fitting(words, customer.merchants) or begins or fitting(words, payees, typos=False)
@@ -276,7 +248,7 @@ def _merchant(words: str, customer: CustomerView) -> Values:
 def _category(words: str, customer: CustomerView) -> Values:
     text, known = P["article"].sub("", plain(words)), customer.categories
     found = fitting(words, known, partial=False)
-    values = _one("category", words, found or [name for name in known if _means(CATEGORIES, name, text)])
+    values = _one("category", words, found or [name for name in known if means(CATEGORIES, name, text)])
     fee = fee_named(text)
     return values | ({"described": fee} if fee and values == {"category": "fees"} else {})
 
@@ -286,37 +258,10 @@ def fee_named(text: str) -> str | None:
     return next((what for what, named in FEES.items() if named.fullmatch(text)), None)
 
 
-def _means(section: Mapping[str, re.Pattern[str]], name: str, text: str) -> bool:
-    return name in section and section[name].fullmatch(text) is not None
-
-
 def _one(slot: str, words: str, found: Sequence[str]) -> Values:
     if len(found) > 1:
         raise Ask(f"Which {quoted(words)} do you mean?", found)
     return {slot: found[0]} if found else {}
-
-
-def accounts_named(words: str, accounts: Sequence[Account]) -> list[Account]:
-    """Return the accounts that the words fit, by the end of the number, name, kind or currency."""
-    if digits := re.search(r"\d{4}$", words.strip()):
-        return [one for one in accounts if one.ending == digits[0]]
-    text, labels = plain(words), by_label(accounts)
-    return (
-        [labels[label] for label in fitting(words, labels)]
-        or [one for one in accounts if _means(ACCOUNT_KINDS, one.kind, text)]
-        or [one for one in accounts if one.currency in CURRENCIES and _begins(CURRENCIES[one.currency], text)]
-    )
-
-
-def _begins(word: re.Pattern[str], text: str) -> bool:
-    """Whether the text begins with the whole word: "p" begins "p" and "p account", and not "priya"."""
-    return re.match(rf"(?:{word.pattern})(?!\w)", text) is not None
-
-
-def by_label(items: Sequence[Labelled]) -> dict[str, Labelled]:
-    """Return names that differ: of two equal ones with the end of the account number."""
-    names = [item.name for item in items]
-    return {item.name if names.count(item.name) == 1 else f"{item.name} ending {item.ending}": item for item in items}
 
 
 def _card_label(one: Card) -> str:

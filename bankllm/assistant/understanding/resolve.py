@@ -14,12 +14,11 @@ from bankllm.assistant.bank.tools import MAX_CALLS, Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import orders, patterns, readers
 from bankllm.assistant.understanding.completion import completed, with_currency, with_status
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.names import fitting, plain
-from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
+from bankllm.assistant.understanding.readers import Ask, P, Unread, Values
 from bankllm.assistant.understanding.sum_wishes import SUMS, WISHES, wish
 from bankllm.assistant.understanding.unused import without_unused
-
-__all__ = ["CustomerView", "answered", "resolve"]
 
 REQUIRED = {
     "freeze_card": ("card",),
@@ -36,10 +35,7 @@ REPORTED = ("lost", "stolen")
 """Status of the cards that a new card is for, if there are any."""
 INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
 """Categories of money that comes in."""
-PLACES, AMOUNT = patterns("places"), patterns("restated")["amount"]
 LAST_IN = patterns("patterns")["last_in"]
-MORE = {"transfer": ("amount", "date"), "set_limit": ("amount",)}
-"""Tool → arguments that an answer may name beside the one that was asked for."""
 
 
 def resolve(
@@ -78,78 +74,6 @@ def resolve(
     return without_unused(said, calls, ready, customer, today) if said else ready
 
 
-def answered(question: Question, message: str, today: date) -> Call | None:
-    """Return the question's call with its slot filled from the customer's next message; None if it is no answer.
-
-    What the message says beyond the answer must be an amount, a day or an account of the same order.
-    """
-    if question.tool == "transfer" and any(pattern.search(message) for pattern in orders.IMPOSSIBLE.values()):
-        return None
-    money = _money(question, message) if question.slot == "to" and "amount" not in question.call else None
-    if money and (call := _filled(question, message.replace(money, " "), today)):
-        return {**call, "amount": money}
-    if call := _filled(question, message, today):
-        return call
-    first, *more = P["part"].split(message.strip())
-    call = _filled(question, first, today) if more else None
-    if not more and question.slot == "amount" and (to := P["to_whom"].fullmatch(message.strip())):
-        call = {"tool": question.tool, **question.call, "to": to[1]} if question.tool == "transfer" else None
-    for words in more:
-        if call and question.tool == "transfer" and (source := P["from_account"].fullmatch(words.strip())):
-            call = {**call, "from": source[1]}
-            continue
-        asked = [Question(question.tool, slot, "", call=call or {}) for slot in MORE.get(question.tool, ())]
-        call = next(filter(None, (_filled(one, words, today) for one in asked)), None) if call else None
-    return call
-
-
-def _money(question: Question, message: str) -> str | None:
-    """Return the only amount of an answer that names no more than a payee and a day: "45 quid to Baker"."""
-    found = [one["value"].strip(" ,") for one in AMOUNT.finditer(message)]
-    found = [words for words in found if not any(option.endswith(words) for option in question.options)]
-    if len(found) != 1 or orders.P["counted"].match(message.partition(found[0])[2].strip()):
-        return None
-    named = set(plain(" ".join(question.options)).split())
-    rest = plain(P["beside_money"].sub(" ", message.replace(found[0], " "))).split()
-    return found[0] if named.issuperset(rest) else None
-
-
-def _filled(question: Question, message: str, today: date) -> Call | None:
-    words = P["around_answer"].sub("", message.strip())
-    if question.options:
-        place = next((place for place, pattern in enumerate(PLACES.values()) if pattern.fullmatch(words)), None)
-        found = question.options[place : place + 1] if place is not None else fitting(words, question.options)
-        if len(question.options) == 1 and P["yes"].fullmatch(words):
-            found = question.options
-        if (but := P["not_this"].search(words)) and (others := fitting(but[1], question.options)):
-            found = [option for option in question.options if option not in others]
-            return {**question.call, question.slot: found[0]} if len(found) == 1 else None
-        found = found or fitting(words.removesuffix(" one"), question.options)
-        other = P["another_detail"].search(words) or P["not_this"].search(words)
-        found = found or ([] if other else told_apart(words, question.options))
-        found = found or [words for _ in P["several"].findall(words)]
-        return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
-    call = {"tool": question.tool, **question.call, question.slot: words}
-    try:
-        _read(call, question.slot, CustomerView(), today)
-    except Ask as ask:
-        return call if ask.wrong else None  # what is readable and wrong is said in the next question
-    except Unread:
-        return None
-    return call
-
-
-def told_apart(words: str, options: Sequence[str]) -> list[str]:
-    """Return the option of which the words have what no other one has, beside more words: "Osei, from work"."""
-    said, parts = set(plain(words).split()), [set(plain(option).split()) for option in options]
-    found = [
-        option
-        for place, option in enumerate(options)
-        if said & (parts[place].difference(*parts[:place], *parts[place + 1 :]) - {"ending"})
-    ]
-    return found if len(found) == 1 else []
-
-
 def _ordered(
     call: Call, calls: Sequence[Call], customer: CustomerView, today: date, message: str
 ) -> ReadyCall | Question:
@@ -182,8 +106,8 @@ def _is_card(call: Call, customer: CustomerView) -> bool:
 def _of_other_accounts(call: Call, customer: CustomerView) -> list[Call]:
     """Return for the balance of all but one account ("not the joint") a call for each of the others."""
     other = P["not_this"].fullmatch(call.get("account", "")) if call["tool"] == "balance" else None
-    named = readers.accounts_named(other[1], customer.accounts) if other else []
-    others = [label for label, one in readers.by_label(customer.accounts).items() if one not in named]
+    named = accounts_named(other[1], customer.accounts) if other else []
+    others = [label for label, one in by_label(customer.accounts).items() if one not in named]
     return [{**call, "account": label} for label in others] if named and others else [call]
 
 
@@ -243,7 +167,7 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
     for slot in sorted(slots, key=lambda slot: slot not in call):  # what is wrong comes before what is missing
         try:
             if slot != "tool" and not (slot == "category" and "merchant" in call):
-                values = _read(call, slot, customer, today) | values
+                values = read(call, slot, customer, today) | values
             _check(call, values)
         except Ask as ask:
             if unread:
@@ -263,7 +187,7 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
     return ReadyCall(call["tool"], values, tuple(unread))
 
 
-def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
+def read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
     """Return the values of one argument."""
     tool, words = call["tool"], call.get(slot)
     acts = tool in REQUIRED
@@ -279,7 +203,7 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         raise Ask("What happened to the card?", ("lost", "stolen"))
     if words is None:
         raise Ask("How much do you want to transfer?" if tool == "transfer" else "What is the new limit?")
-    read: dict[str, Callable[[], Values]] = {
+    readers_of: dict[str, Callable[[], Values]] = {
         "period": lambda: readers.period(words, customer, today, future=tool == "standing_orders"),
         "date": lambda: readers.day(words, today, future=acts),
         "amount": lambda: readers.amount(words, "amount_minor", customer),
@@ -293,7 +217,7 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         "account": lambda: readers.account(words, "account_id", customer, pays=acts),
         "from": lambda: readers.account(words, "from_account_id", customer, pays=acts),
     }
-    return read[slot]() if slot in read else {slot: words}
+    return readers_of[slot]() if slot in readers_of else {slot: words}
 
 
 def _check(call: Call, values: Values) -> None:

@@ -5,8 +5,7 @@
 measures the calls on TellerChat.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain, product
@@ -15,10 +14,11 @@ import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
-from bankllm.assistant.understanding import calendar_words, patterns
+from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.clauses import by_clause, chosen_tool, clauses, order_inside
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named
+from bankllm.assistant.understanding.inherited import anchored, inherited
 from bankllm.assistant.understanding.names import fitting
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named
 from bankllm.assistant.understanding.routes import CHOSEN, LOOK_UPS, P, R, of_before, routed
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.spoken_names import SHORT
@@ -32,8 +32,6 @@ SURE = 0.75
 """Probability of an article from which the head is believed whatever the message names."""
 EVERYTHING = patterns("orders_to_pay")["everything"]
 SAME_ROW = patterns("shown")["same_row"]
-EVER = re.compile(r"\bever\b", re.IGNORECASE)
-"""A word of a question about all days."""
 REPEATED = {
     "balance": ("account", "date"),
     "spending": ("merchant", "category", "period", "direction", "account"),
@@ -260,7 +258,7 @@ class Rules:
             if message != messages[-1] and "account" in found and P["put_away"].search(messages[-1]):
                 break  # what was put into an account is of no merchant
             if message != messages[-1]:
-                values = _inherited(tool, values, message, messages[-1])
+                values = inherited(tool, values, message, messages[-1])
             if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
                 break
             if values and not found and tool in MOVES and message != messages[-1]:
@@ -281,7 +279,7 @@ class Rules:
         elif tool == "spending" and (than := P["than_last"].search(messages[-1])):
             found["period"] = [f"this {than[1]}", f"last {than[1]}"]
         if "period" in found:
-            found["period"] = list(_anchored(found["period"], spoken, context))
+            found["period"] = list(anchored(found["period"], spoken, context))
         if tool in MOVES and len(found.get("amount", ())) > 1:
             del found["amount"]  # which amount belongs to whom is asked
         if tool == "report_card":
@@ -304,40 +302,7 @@ class Rules:
         return Slots(message, self.head.ordinary, self.today, self.customer.names)
 
 
-def _inherited(tool: str, values: dict[str, list[str]], earlier: str, last: str) -> dict[str, list[str]]:
-    """Return of an earlier message's values those that the last message takes from it."""
-    kept = set(values)
-    if P["shares_in"].search(last):
-        kept &= {"account"}
-    if P["to_whom"].search(last):
-        kept &= {"account", "period"}
-    if EVER.search(last):
-        kept -= {"period"}
-    if tool in SUMS and R["order"].search(earlier):
-        kept -= {"minimum", "maximum"}  # an amount to pay bounds no list
-    if tool == "balance" and P["asks"].search(last):
-        kept -= {"date"}
-    return {name: words for name, words in values.items() if name in kept}
-
-
 def _heard(messages: Sequence[str]) -> list[str]:
     """Return the messages that are read, without thanks and without what `sum_wishes` reads."""
     *earlier, last = (wish(message).plain for message in messages)
     return [*earlier, R["thanks"].sub("", last)]
-
-
-def _anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[str]) -> Iterator[str]:
-    """Yield the periods; "the month before" and days without a month become those of the period that was named last.
-
-    Days without a year are of the year that the same message names.
-    """
-    years = [year[1] for one in context if (year := R["of_year"].fullmatch(one))]
-    for words in wanted:
-        before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
-        month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
-        if before and others:
-            yield f"{before[1].split()[0]} before {others[-1]}"
-        elif years and R["of_month"].search(words) and not re.search(calendar_words.YEAR, words):
-            yield f"{words} of {years[-1]}"
-        else:
-            yield f"{words} of {month[0]}" if month else words

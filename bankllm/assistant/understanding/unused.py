@@ -14,9 +14,10 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.followups import is_follow_up
 from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.customer import CustomerView, accounts_named
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.periods import period
-from bankllm.assistant.understanding.readers import CustomerView, accounts_named, quoted
+from bankllm.assistant.understanding.readers import quoted
 from bankllm.assistant.understanding.sum_wishes import WISHES, wish
 from bankllm.errors import UsageError
 

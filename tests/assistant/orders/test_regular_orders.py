@@ -10,7 +10,7 @@ from bankllm.assistant.bank.ledger import StandingOrder
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.orders.regular_orders import chosen, ended, means_another, orders_to_end
 from bankllm.assistant.orders.while_waiting import changed_inside
-from bankllm.assistant.understanding.readers import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.vectors.namespaces import Message
 
 TODAY = date(2026, 11, 29)

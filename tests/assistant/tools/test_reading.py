@@ -14,7 +14,7 @@ from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
-from bankllm.assistant.tools.spending import together
+from bankllm.assistant.tools.together import together
 
 OCTOBER = {"date_from": "2026-10-01", "date_to": "2026-10-31"}
 YEAR = {"date_from": "2026-01-01", "date_to": "2026-11-29"}

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from bankllm.assistant.bank.ledger import Account, Card, Payee
-from bankllm.assistant.understanding.resolve import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding.agreement import agreed
-from bankllm.assistant.understanding.resolve import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.vectors.embedder import Embedder

@@ -3,7 +3,7 @@
 import pytest
 
 from bankllm.assistant.understanding.beyond import REPLIES, beyond
-from bankllm.assistant.understanding.resolve import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.tool_head import ToolHead
 
 

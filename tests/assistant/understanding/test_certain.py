@@ -7,7 +7,7 @@ import pytest
 
 from bankllm.assistant.facts import Facts, ReadyCall
 from bankllm.assistant.understanding.certain import certain
-from bankllm.assistant.understanding.readers import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import ToolHead
 

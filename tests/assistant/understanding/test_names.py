@@ -4,8 +4,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.names import fitting
-from bankllm.assistant.understanding.resolve import CustomerView
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 
 from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.facts import TOOLS, ReadyCall, Request
-from bankllm.assistant.tools.spending import together
-from bankllm.assistant.understanding.resolve import CustomerView, resolve
+from bankllm.assistant.tools.together import together
+from bankllm.assistant.understanding.customer import CustomerView
+from bankllm.assistant.understanding.resolve import resolve
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.vectors.embedder import Embedder

@@ -9,7 +9,7 @@ import pytest
 
 from bankllm.assistant.bank.tools import Call, parse_calls
 from bankllm.assistant.language.language_model import needs_model
-from bankllm.assistant.understanding.resolve import CustomerView
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import HEAD, ToolHead
 from bankllm.datasets import tellerchat

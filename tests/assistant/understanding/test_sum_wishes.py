@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.understanding.resolve import CustomerView, resolve
+from bankllm.assistant.understanding.customer import CustomerView
+from bankllm.assistant.understanding.resolve import resolve
 from bankllm.assistant.understanding.sum_wishes import wish
 
 

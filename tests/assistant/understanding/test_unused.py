@@ -6,7 +6,8 @@ import pytest
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import ReadyCall
-from bankllm.assistant.understanding.resolve import CustomerView, resolve
+from bankllm.assistant.understanding.customer import CustomerView
+from bankllm.assistant.understanding.resolve import resolve
 
 TESCO = {"tool": "spending", "merchant": "Tesco"}
 TESCO_IN_OCTOBER = {**TESCO, "period": "October"}
