@@ -21,7 +21,7 @@ _REFERS = re.compile(
     r"\bthis(?! (?:day|week|month|quarter|year|morning|evening|weekend)\b)"
     r"|\b(?:it|its|that|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
     r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|more|rest)\b"
-    r"|\b(?:day|week|month|quarter|year) (?:before|previous|prior)\W*$"
+    r"|\b(?:day|week|month|quarter|year) (?:before|previous|prior)\W*$|^\W*which (?:do|have) (?:i|we)\b"
     r"|\b(?:(?:big|larg|small|cheap|high|low|new|lat|old|dear)\w*est|most expensive|last|first)\W*$",
     re.IGNORECASE,
 )

@@ -71,6 +71,8 @@ class Reading:
         self.message = P["aside"].sub("", pending.message) or pending.message
         self.message = P["own_pay"].sub(r"\g<my>wages", P["them"].sub("them", self.message))
         self.message = P["dd"].sub(r"direct debit\1", self.message)
+        if P["card_trouble"].search(self.message):
+            self.message = P["bare_card"].sub(r"\g<0> card", self.message)
         self.turns, self.today = pending.turns, parts.settings.present_day
         asked = Question.stored(self.turns[0].question) if self.turns else None
         self.offered = asked if asked and asked.slot == NEXT else None

@@ -26,6 +26,8 @@ TOPICS = {
     "transfer": patterns("topics_of_transfer"),
     "freeze_card": patterns("topics_of_freezing"),
     "order_id": patterns("topics_of_cancelling"),
+    "report_card": patterns("topics_of_new_card"),
+    "replace_card": patterns("topics_of_new_card"),
 }
 """Tool, or argument of `cancel_transfer`, → article → words of a question about such an action that it answers."""
 

@@ -25,6 +25,7 @@ WEEK = timedelta(days=7)
 """Longest period of which all payments in are listed, among which somebody's may be."""
 USUAL_PERIOD = "last 3 months"
 """Period of income and spending that are compared if the message names none."""
+YEAR = "past 12 months"
 FEES = {"spending": "fees_taken", "transactions": "fee_of_day"}
 NAME = re.compile(WORDS["certain_names"]["name"])
 Items = list[ReadyCall | Question | Facts]
@@ -43,6 +44,9 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         read = named or rules.read("transactions", [message])
         latest = [{**call, "direction": "in", "limit": "1"} for call in read]
         return [*resolve(latest, rules.customer, today)]
+    if income := P["year_income"].fullmatch(message):
+        named = {"category": "salary"} if income["salary"] else {"direction": "in"}
+        return [*resolve([{"tool": "spending", **named, "period": YEAR}], rules.customer, today)]
     credit = next((one for one in rules.customer.accounts if one.kind == "credit"), None)
     if P["pays_card_off"].fullmatch(message) and credit:
         return [*resolve([{"tool": "transfer", "to": credit.name}], rules.customer, today)]
