@@ -7,6 +7,7 @@ neither, unless the customer asks for them, about money into an account, or abou
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import date, timedelta
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
@@ -68,7 +69,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
         "by_category": _sums(rows, inward, lambda row: row.category),
         **table(rows),
     }
-    notes = [statement.note] if statement.note else []
+    notes, lead = [statement.note] if statement.note else [], ""
     if query.foreign and (paid := [row for row in rows if row.original_minor]):
         originals = (
             (str(row.original_currency), abs(row.original_minor or 0) * (-1) ** (row.amount_minor > 0)) for row in paid
@@ -83,15 +84,30 @@ def look_up(request: Request, bank: Bank) -> Facts:
             f"{month(one['name'])} {format_money(one['amount_minor'], one['currency'])}" for one in result["by_month"]
         ]
         notes += [f"By month: {', '.join(months)}."] if months[1:] else []
+        lead = _asked_month(result["by_month"], query, request.call.arguments.get("order"), inward)
     elif by:
         of_shops = [row for row in rows if by != "shop" or row.kind in AT_SHOPS]
         result[f"by_{by}"] = names = _sums(of_shops, inward, lambda row: _name(row, by))
         least, limit = request.call.arguments.get("order") == "smallest", request.call.arguments.get("limit", RANKED)
         spent = [one for one in names if one["amount_minor"] > 0]
         notes += [ranked(spent, by, least, limit, inward)] if spent else []
-    text = " ".join([*(_text(total, statement, inward) for total in totals), *notes])
-    lines = (*(line for total in totals for line in _lines(total, statement, inward)), *notes)
+    told = [lead] if lead else []
+    text = " ".join([*told, *(_text(total, statement, inward) for total in totals), *notes])
+    lines = (*told, *(line for total in totals for line in _lines(total, statement, inward)), *notes)
     return Facts(text, lines, statement.sources, statement.private, result)
+
+
+def _asked_month(months: Sequence[dict[str, Any]], query: TransactionQuery, order: str | None, inward: bool) -> str:
+    """Return a sentence with the month of the largest sum, or of the smallest sum of a whole month, if asked for."""
+    first, last = query.date_from or "", query.date_to or ""
+    whole = last and (date.fromisoformat(last) + timedelta(days=1)).day == 1
+    cut = {first[:7] if first[8:] != "01" else "", "" if whole else last[:7]}
+    months = [one for one in months if order == "largest" or one["name"] not in cut]
+    if order not in ("largest", "smallest") or not months[1:] or len({one["currency"] for one in months}) > 1:
+        return ""
+    found = (max if order == "largest" else min)(months, key=lambda one: one["amount_minor"])
+    verb, most = "received" if inward else "spent", "most" if order == "largest" else "least"
+    return f"You {verb} the {most} in {month(found['name'])}: {format_money(found['amount_minor'], found['currency'])}."
 
 
 def _name(row: Transaction, by: str) -> str:

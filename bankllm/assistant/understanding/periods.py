@@ -31,8 +31,8 @@ def period(words: str, today: date) -> DayRange | None:
     Raises `UsageError` if a day does not exist, if the period ends before it begins, and if it lies in the future.
     """
     text = _BEFORE.sub("", spelled(words))
-    if re.fullmatch(r"(?:the )?last week", text) and "the last week" in words.lower():
-        text = "past week"  # the last seven days; without the article it is the week before this one
+    if re.fullmatch(r"last (?:week|year)", text) and f"the {text}" in words.lower():
+        text = text.replace("last", "past")  # the last seven days; without the article it is the week before this one
     text = re.sub(rf"\b((?:{MONTH}|\d|eve|day)\w*)(?: of)? last year$", rf"\1 {today.year - 1}", text)
     text = re.sub(r"\bthis time last year\b", f"{MONTHS[today.month]} {today.year - 1}", text)
     found = _bracketed(text, today) or _edge(text, today)

@@ -69,7 +69,7 @@ def _read(text: SpokenText, today: date) -> list[Span]:
         piece, before, after = (part.lower() for part in (text[start, end], text.message[:start], text.message[end:]))
         if P["from_day"].fullmatch(piece) or (piece.startswith("from ") and P["dated"].search(before)):
             start += len("from the ") if piece.startswith("from the ") else len("from ")
-        if piece == "last week" and re.search(r"\b(?:in|over|within|during) the $", before):
+        if piece in ("last week", "last year") and re.search(r"\b(?:in|over|within|during) the $", before):
             start -= len("the ")
         more = re.match(r" ?\([^()]+\)", text.message[end:])
         if more and not piece.startswith("since ") and periods.readable(text[start, end + more.end()], today):

@@ -75,7 +75,8 @@ def _by(message: str) -> dict[str, str]:
     if not found or P["one_payment"].search(message):
         return {}
     number, least = P["number"].search(message), P["least"].search(message)
-    more = {"order": "smallest" if least else "", "limit": number[1] if number else ""}
+    order = "smallest" if least else "largest" if P["which_month"].search(message) else ""
+    more = {"order": order, "limit": number[1] if number else ""}
     return {"by": found} | {name: value for name, value in more.items() if value}
 
 
