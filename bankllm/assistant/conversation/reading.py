@@ -69,6 +69,7 @@ class Reading:
     def __init__(self, parts: Understanding, pending: PendingChat, encode: Encode) -> None:
         self.parts, self.pending, self._encode = parts, pending, encode
         self.message = P["aside"].sub("", pending.message) or pending.message
+        self.message = P["and_how_much"].sub(r"\g<when>", self.message)
         self.message = P["own_pay"].sub(r"\g<my>wages", P["them"].sub("them", self.message))
         self.message = P["dd"].sub(r"direct debit\1", self.message)
         if P["card_trouble"].search(self.message):

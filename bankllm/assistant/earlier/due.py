@@ -37,6 +37,9 @@ def of_due(
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
     without_next = P["next_one"].sub(" ", message)  # it is no shop called Next
+    about_some = regular and all(one.arguments.keys() & SUBJECTS for one in last)
+    if about_some and _is_short(message) and P["adds"].match(message) and (more := _named(message, customer, named)):
+        return [*last, *(one for one in more if one not in last)]
     if last and last[-1].tool in SUMS and P["ahead"].fullmatch(message) and _of_last(last):
         return [ReadyCall(REGULAR, {**_of_last(last)[-1].arguments, **_days(message, customer, today)})]
     if P["still"].search(message) and (found := _named(without_next, customer, named, _days(message, customer, today))):
@@ -74,8 +77,9 @@ def of_due(
 def _named(
     message: str, customer: CustomerView, named: Named, days: Mapping[str, Any] | None = None
 ) -> list[ReadyCall]:
-    found = (subject_of(words, customer) for words in named(message))
-    return [ReadyCall(REGULAR, {**each, **(days or {})}) for each in found if each]
+    found = [subject_of(words, customer) for words in named(message)]
+    different = [each for number, each in enumerate(found) if each and each not in found[:number]]
+    return [ReadyCall(REGULAR, {**each, **(days or {})}) for each in different]
 
 
 def _of_last(last: Sequence[ReadyCall]) -> list[ReadyCall]:

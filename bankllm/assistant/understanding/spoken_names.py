@@ -92,7 +92,7 @@ class SpokenNames:
                 piece = rest[start:end]
                 if "|" in piece or not apart([(start, end)], spans):
                     continue
-                if (partial or typos) and not self._is_unusual(piece, partial):
+                if (partial or typos) and ("," in piece or not self._is_unusual(piece, partial)):
                     continue
                 found = fitting(piece, self.names, partial=partial, typos=typos)
                 if not found or (typos and len(plain(found[0]).split()) != length):
