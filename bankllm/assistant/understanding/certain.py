@@ -45,8 +45,8 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         latest = [{**call, "direction": "in", "limit": "1"} for call in read]
         return [*resolve(latest, rules.customer, today)]
     if income := P["year_income"].fullmatch(message):
-        named = {"category": "salary"} if income["salary"] else {"direction": "in"}
-        return [*resolve([{"tool": "spending", **named, "period": YEAR}], rules.customer, today)]
+        paid = {"category": "salary"} if income["salary"] else {"direction": "in"}
+        return [*resolve([{"tool": "spending", **paid, "period": YEAR}], rules.customer, today)]
     credit = next((one for one in rules.customer.accounts if one.kind == "credit"), None)
     if P["pays_card_off"].fullmatch(message) and credit:
         return [*resolve([{"tool": "transfer", "to": credit.name}], rules.customer, today)]
@@ -65,6 +65,10 @@ def certain(message: str, rules: Rules, today: date) -> Items:
     if P["out_than_in"].search(message) and not _asks_how(message):
         days = rules.read("spending", [message])[0].get("period", USUAL_PERIOD)
         wished = [{"tool": "spending", "direction": way, "period": days} for way in ("in", "out")]
+        return [*resolve(wished, rules.customer, today)]
+    if P["up_or_down"].search(message) and not rules.names(message):
+        months = dict.fromkeys(call.get("period", "this month") for call in rules.read("spending", [message]))
+        wished = [{"tool": "spending", "direction": way, "period": days} for days in months for way in ("in", "out")]
         return [*resolve(wished, rules.customer, today)]
     if fees := next((tool for tool, words in FEES.items() if P[words].search(message)), ""):
         days = rules.read(fees, [message])[0].get("period", "")

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 from bankllm.assistant.understanding import calendar_words
+from bankllm.assistant.understanding.periods import period, readable
 from bankllm.assistant.understanding.routes import P, R
 from bankllm.assistant.understanding.sum_wishes import SUMS
 
@@ -27,7 +29,7 @@ def inherited(tool: str, values: dict[str, list[str]], earlier: str, last: str) 
     return {name: words for name, words in values.items() if name in kept}
 
 
-def anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[str]) -> Iterator[str]:
+def anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[str], today: date) -> Iterator[str]:
     """Yield the periods; "the month before" and days without a month become those of the period that was named last.
 
     Days without a year are of the year that the same message names.
@@ -36,9 +38,35 @@ def anchored(wanted: Sequence[str], spoken: Sequence[str], context: Sequence[str
     for words in wanted:
         before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
         month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
-        if before and others:
+        earlier = _month_before(words, others[-1], today) if others else None
+        if earlier:
+            yield earlier
+        elif before and others:
             yield f"{before[1].split()[0]} before {others[-1]}"
         elif years and R["of_month"].search(words) and not re.search(calendar_words.YEAR, words):
             yield f"{words} of {years[-1]}"
         else:
             yield f"{words} of {month[0]}" if month else words
+
+
+def _month_before(words: str, spoken: str, today: date) -> str | None:
+    """Return "the October before" with its year, and for "the year before" the same month of that year."""
+    named, month = R["month_before"].fullmatch(words), R["of_month"].search(spoken)
+    of_year = R["year_before"].fullmatch(words) and month
+    if not (named or of_year) or not readable(spoken, today):
+        return None
+    days = period(spoken, today)
+    name = named[1] if named else month[0].split()[0] if month else ""
+    if not days or not days.date_from or (of_year and days.date_from.replace(day=1) != days.date_to.replace(day=1)):
+        return None
+    number = next(place for place, one in enumerate(calendar_words.MONTHS) if one.startswith(name[:3].lower()) and one)
+    return f"{name} {days.date_from.year - (number >= days.date_from.month)}"
+
+
+def until_now(words: str, today: date) -> list[str]:
+    """Return words for as many days up to today as a period has that is over, if none of them is in it."""
+    days = period(words, today) if readable(words, today) else None
+    if not days or not days.date_from or days.date_to >= today:
+        return []
+    length = min((days.date_to - days.date_from).days + 1, (today - days.date_to).days)
+    return [f"past {length} days"]

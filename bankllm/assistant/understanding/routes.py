@@ -25,6 +25,7 @@ _ROUTES = (
     (LOOK_UPS | {"transfer"}, R["cancel_transfer"], "cancel_transfer"),
     (LOOK_UPS, R["foreign_cash"], "knowledge"),
     (LOOK_UPS, patterns("figures")["summary"], "spending"),
+    (LOOK_UPS, P["than_then"], "spending"),
     (LOOK_UPS - _KNOWLEDGE, R["coming"], "standing_orders"),
     (LOOK_UPS, R["how_to"], ""),
     (LOOK_UPS, CHOSEN["transactions"], "transactions"),

@@ -17,7 +17,7 @@ from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.clauses import by_clause, chosen_tool, clauses, order_inside
 from bankllm.assistant.understanding.customer import CustomerView, accounts_named
-from bankllm.assistant.understanding.inherited import anchored, inherited
+from bankllm.assistant.understanding.inherited import anchored, inherited, until_now
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.routes import CHOSEN, LOOK_UPS, P, R, of_before, routed
 from bankllm.assistant.understanding.slots import Slots
@@ -278,8 +278,10 @@ class Rules:
             found["period"].insert(0, f"this {than[1]}")
         elif tool == "spending" and (than := P["than_last"].search(messages[-1])):
             found["period"] = [f"this {than[1]}", f"last {than[1]}"]
+        elif tool == "spending" and len(found.get("period", ())) == 1 and P["than_then"].search(messages[-1]):
+            found["period"] = [*until_now(found["period"][0], self.today), *found["period"]]
         if "period" in found:
-            found["period"] = list(anchored(found["period"], spoken, context))
+            found["period"] = list(anchored(found["period"], spoken, context, self.today))
         if tool in MOVES and len(found.get("amount", ())) > 1:
             del found["amount"]  # which amount belongs to whom is asked
         if tool == "report_card":
