@@ -20,7 +20,8 @@ ROW = (
 TO_PEOPLE = ("transfer", "standing_order", "scheduled_transfer")
 """Kinds of payments whose counterparty is a payee."""
 TOGETHER = re.compile(
-    r"\b(?:total|sum|together|altogether|combined|in all|overall|between them|add(?:ed|s)? (?:\w+ )?(?:up|together)"
+    r"\b(?:total|sum|together|altogether|combined|in all|overall|between them|across (?:all|both)"
+    r"|add(?:ed|s)? (?:\w+ )?(?:up|together)"
     r"|(?:all|both) of (?:them|those|these)|all (?:three|four|five))\b|\+",
     re.IGNORECASE,
 )

@@ -36,6 +36,9 @@ def of_due(
     """Return the look-ups that answer a question about regular payments; empty if the message asks nothing of them."""
     last = next(shown_calls(turns[:2], customer), [])
     regular = bool(last) and last[-1].tool == REGULAR
+    if P["left_after_bills"].search(message):
+        days = _days(message, customer, today) or period("this month", customer, today, future=True)
+        return [ReadyCall("balance"), ReadyCall(REGULAR, days)]
     without_next = P["next_one"].sub(" ", message)  # it is no shop called Next
     about_some = regular and all(one.arguments.keys() & SUBJECTS for one in last)
     if about_some and _is_short(message) and P["adds"].match(message) and (more := _named(message, customer, named)):

@@ -19,7 +19,7 @@ P = patterns("beyond")
 REPLIES: dict[str, str] = WORDS["beyond_replies"]
 CARD_TOOLS = frozenset(("card_status", "freeze_card", "unfreeze_card", "report_card", "replace_card", "set_limit"))
 SHOWS = frozenset(("account_details", "card_status"))
-_COMPUTED = ("sum", "coming", "left", "currency", "trip", "together", "ranked")
+_COMPUTED = ("share", "sum", "coming", "left", "currency", "trip", "together", "ranked")
 _WISHED = {"without": "except", "per": "average"}
 """Argument of `sum_wishes` → reply if no call has it."""
 

@@ -188,6 +188,8 @@ def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Val
 
 def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Values:
     """Read a card. Without words it is the only one with a usable status."""
+    if words and P["no_card"].fullmatch(words):
+        words = None
     if words is None:
         found = [one for one in customer.cards if one.status in usable]
     else:
