@@ -26,7 +26,7 @@ SHOWN = 40
 """Longest piece of a customer's words that a reply repeats."""
 P = patterns("resolve")
 PLACE = re.compile(r"in [A-Z][a-z]")
-PLAIN = patterns("patterns")["plain_word"]
+PLAIN, GENERAL = (patterns("patterns")[name] for name in ("plain_word", "general_category"))
 CATEGORIES = patterns("categories")
 NEAR_CATEGORIES = patterns("near_categories")
 FEES = patterns("fees_of")
@@ -117,7 +117,10 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
 
     With `near`, words for a part of a category mean the category, if there is one such.
     """
-    readers = (_merchant, _category) if slot == "merchant" else (_category, _merchant)
+    by_name = slot == "merchant" and not GENERAL.fullmatch(
+        P["article"].sub("", plain(words))
+    )  # "transport" is not Transport for London
+    readers = (_merchant, _category) if by_name else (_category, _merchant)
     if found := readers[0](words, customer) or readers[1](words, customer):
         return found
     text = P["article"].sub("", plain(words))
