@@ -17,6 +17,7 @@ from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.orders.restated import refuses
 from bankllm.assistant.orders.waiting import Item
 from bankllm.assistant.understanding.beyond import asks_for_another
+from bankllm.assistant.understanding.certain import who_pays
 from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.sum_wishes import SUMS
 from bankllm.errors import ModelError
@@ -54,6 +55,8 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
     except ModelError:
         return None, False
     if reply is None:
+        return None, False
+    if reply.of_scam and reply.probability < 1 and who_pays(message, reading.customer):
         return None, False
     if continues and refuses(message) and not reply.instead_of_answer(ambiguous=True):
         return None, False  # "better not, he would never forgive me" declines what was offered

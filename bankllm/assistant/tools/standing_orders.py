@@ -32,6 +32,8 @@ PICKS: dict[str, Callable[..., StandingOrder]] = {"largest": max, "smallest": mi
 ALL = re.compile(r"\b(?:bills|outgoings)\b", re.IGNORECASE)
 """Words of a customer who means all kinds."""
 A_YEAR = re.compile(r"\b(?:a|per|each|every) year\b|\b(?:yearly|annually)\b", re.IGNORECASE)
+WHICH_ACCOUNT = re.compile(r"\b(?:which|what)(?: of (?:my|our|the))? accounts?\b", re.IGNORECASE)
+"""Words of a customer who asks from where a payment is taken."""
 FROM_ACCOUNT = r"\b(?:from|of|out of|on|in|leav(?:es?|ing)) (?:(?:my|the|our|own) )*{}\b"
 NAMED = {"current": "(?:current|own account|personal account)"}
 """Kind of account → other words for it."""
@@ -136,7 +138,10 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
         what = f" {'to' if named.keys() & {'merchant', 'to_account_id'} else 'on'} {about}"
         total = _total(orders)
         names = [f"{_order(order)} " for order in orders] if orders[1:] or "category" in named else [""]
-        each = [f"{name}{_repeats(order)}" for name, order in zip(names, orders, strict=True)]
+        source = [
+            f" from the {held[order.account_id]}" if WHICH_ACCOUNT.search(request.message) else "" for order in orders
+        ]
+        each = [f"{name}{_repeats(order, account)}" for name, order, account in zip(names, orders, source, strict=True)]
         if all(order.kind == ONCE for order in orders):
             waiting = "; ".join(f"{_order(order)} on {day(order.next_due)}" for order in orders)
             text = f"You have {counted(len(orders), 'scheduled transfer')}: {waiting}."
@@ -152,8 +157,8 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     return Facts(text, (text,), sources, result=result)
 
 
-def _repeats(order: StandingOrder) -> str:
-    return f"by {order.kind.replace('_', ' ')}, next on {day(order.next_due)}"
+def _repeats(order: StandingOrder, source: str) -> str:
+    return f"by {order.kind.replace('_', ' ')}{source}, next on {day(order.next_due)}"
 
 
 def _of_month(rows: Sequence[Transaction]) -> dict[str, Any]:

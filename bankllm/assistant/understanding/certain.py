@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, Unread, period, quoted
 from bankllm.assistant.understanding.resolve import resolve, without_spacing
@@ -37,6 +38,10 @@ def certain(message: str, rules: Rules, today: date) -> Items:
         return []
     if (refused := next((name for name in REFUSED if REFUSED[name].search(message)), "")) and not _asks_how(message):
         return [Facts(REPLIES[refused]), *_article(message)]
+    if payer := who_pays(message, rules.customer):
+        return [ReadyCall("transactions", {"merchant": payer})]
+    if regular := _paid_from(message, rules, today):
+        return regular
     if P["splits"].search(message) and not _asks_how(message):
         return [*resolve([{"tool": "transfer"}], rules.customer, today, message)]
     if P["income_when"].search(message):
@@ -82,6 +87,22 @@ def certain(message: str, rules: Rules, today: date) -> Items:
     if found := _article(message):
         return found
     return _received(message, rules, today)
+
+
+def who_pays(message: str, customer: CustomerView) -> str:
+    """Return the customer's counterparty of whom a message asks who it is and why it pays; else nothing."""
+    asked = P["who_pays"].fullmatch(message)
+    found = fitting(asked["name"], customer.merchants, partial=False, typos=False) if asked else []
+    return found[0] if len(found) == 1 else ""
+
+
+def _paid_from(message: str, rules: Rules, today: date) -> Items:
+    """Return the regular payments of which the message asks from which account they are taken."""
+    if not P["which_account"].search(message) or "period" in rules.read("spending", [message])[0]:
+        return []
+    asked = [{"tool": "standing_orders", "merchant": words} for words in rules.names(message)]
+    ready = resolve(asked, rules.customer, today)
+    return [one for one in ready if isinstance(one, ReadyCall) and not one.unread]
 
 
 def _article(message: str) -> Items:

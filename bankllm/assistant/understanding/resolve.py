@@ -53,6 +53,10 @@ def resolve(
     calls = _with_last_in(calls, message)
     if len(calls) == 1 and message:
         calls = [completed(calls[0], message, customer, today)]
+    elif {call["tool"] for call in calls} == {"balance", "standing_orders"} and not any(
+        "date" in call for call in calls
+    ):
+        calls = [call if call["tool"] == "balance" else completed(call, message, customer, today) for call in calls]
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []

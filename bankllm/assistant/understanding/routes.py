@@ -24,7 +24,7 @@ _ROUTES = (
     (_KNOWLEDGE, R["freeze"], "freeze_card"),
     (LOOK_UPS | {"transfer"}, R["cancel_transfer"], "cancel_transfer"),
     (LOOK_UPS, R["foreign_cash"], "knowledge"),
-    (LOOK_UPS, patterns("figures")["summary"], "spending"),
+    (LOOK_UPS | {"report_card"}, patterns("figures")["summary"], "spending"),
     (LOOK_UPS, P["than_then"], "spending"),
     (LOOK_UPS - _KNOWLEDGE, R["coming"], "standing_orders"),
     (LOOK_UPS, R["how_to"], ""),
