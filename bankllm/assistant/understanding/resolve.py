@@ -35,6 +35,8 @@ REPORTED = ("lost", "stolen")
 """Status of the cards that a new card is for, if there are any."""
 INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
 """Categories of money that comes in."""
+DUE: Call = {"tool": "standing_orders"}
+"""All regular payments, of which a message beside a balance may name the days."""
 LAST_IN = patterns("patterns")["last_in"]
 
 
@@ -53,10 +55,8 @@ def resolve(
     calls = _with_last_in(calls, message)
     if len(calls) == 1 and message:
         calls = [completed(calls[0], message, customer, today)]
-    elif {call["tool"] for call in calls} == {"balance", "standing_orders"} and not any(
-        "date" in call for call in calls
-    ):
-        calls = [call if call["tool"] == "balance" else completed(call, message, customer, today) for call in calls]
+    elif {call["tool"] for call in calls} == {"balance", "standing_orders"}:
+        calls = [completed(call, message, customer, today) if call == DUE else call for call in calls]
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []

@@ -108,6 +108,7 @@ class Rules:
             if own or (len(pays) == 1 and fitting(pays[0]["to"], payees, typos=False)):
                 return pays
         first = first and len(messages) == 1
+        tool = "transactions" if tool == "transfer" and R["ever_paid"].search(messages[-1]) else tool
         if tool == "transfer" and first and not R["order"].search(messages[0]):
             pays = self.read("transfer", messages)
             ordered = any("amount" in call for call in pays) and not R["no_order"].search(messages[0])
