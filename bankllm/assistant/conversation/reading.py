@@ -111,6 +111,7 @@ class Reading:
     def messages(self) -> list[str]:
         """The message after those that it may continue, the oldest first; what it refers to is spelled out."""
         told = [turn.user_message for turn in self.turns if not is_remark(turn.user_message)]
+        told = [P["aside"].sub("", one) or one for one in told]
         said = [overdraft_interest(one, self.today) for one in reversed([*earlier(told)])]
         last = spelled_out(on_that_day(self.message, self.turns), self.turns, self.customer, self.today)
         return in_there([*said, last], self.customer)

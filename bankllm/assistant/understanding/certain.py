@@ -41,10 +41,10 @@ def certain(message: str, rules: Rules, today: date) -> Items:
     if payer := who_pays(message, rules.customer):
         return [ReadyCall("transactions", {"merchant": payer})]
     if awaited := P["money_come"].fullmatch(message):
-        latest = {"tool": "transactions", "merchant": awaited["who"], "direction": "in", "limit": "1"}
-        (last,) = resolve([latest], rules.customer, today)
-        if isinstance(last, Question) or not last.unread:
-            return [last]
+        payment = {"tool": "transactions", "merchant": awaited["who"], "direction": "in", "limit": "1"}
+        (found_payment,) = resolve([payment], rules.customer, today)
+        if isinstance(found_payment, Question) or not found_payment.unread:
+            return [found_payment]
     if regular := _paid_from(message, rules, today):
         return regular
     if P["splits"].search(message) and not _asks_how(message):

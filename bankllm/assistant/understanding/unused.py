@@ -94,8 +94,8 @@ def _unused(
             is_part = of_name and any(of_name[0] in plain(name).split() for name in merchants)  # the supermarket Tesco
             if listed and not is_part and not _is_used(match[0], used) and not _corrected(sentence, match):
                 yield match[0]
-    named = used | _tokens(" ".join(map(str, merchants)))
-    yield from (match[0] for match in P["numbered"].finditer(message) if not _tokens(match[0]) <= named)
+    understood = used | _tokens(" ".join(map(str, merchants)))
+    yield from (match[0] for match in P["numbered"].finditer(message) if not _tokens(match[0]) <= understood)
     if not merchants and (who := P["who"].search(message)):
         yield who[0]
     text = f" {plain(message)} "
