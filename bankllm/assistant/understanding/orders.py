@@ -117,11 +117,19 @@ def with_day(call: Call, message: str) -> Call:
 
 
 def with_target(call: Call, message: str, customer: CustomerView) -> Call:
-    """Return the call; money that is moved out of another account, to nobody, goes to the only current account."""
+    """Return the call with the whole name of the payee, if the message has it beside a part that fits several.
+
+    Money that is moved out of another account, to nobody, goes to the only current account.
+    """
     source = accounts_named(call["from"], customer.accounts) if "from" in call and "to" not in call else []
     current = [label for label, one in by_label(customer.accounts).items() if one.kind == "current"]
     if source and P["other_account"].search(message) and len(customer.accounts) > 2:
         return {**call, "to": "other account"}
+    payees = [payee.name for payee in customer.payees]
+    unclear = fitting(call["to"], payees, typos=False) if "to" in call else []
+    whole = [name for name in unclear if plain(name) in plain(message)]
+    if len(unclear) > 1 and len(whole) == 1:
+        return {**call, "to": whole[0]}
     moved = len(source) == len(current) == 1 and source[0].kind != "current" and P["moves"].search(message)
     return {**call, "to": current[0]} if moved else call
 
