@@ -28,6 +28,7 @@ DAILY_LIMIT_MINOR = 1_000_000
 """Of transfers to payees per customer and currency: £10,000.00; for the yen, which has no minor unit, ¥1,000,000."""
 LATEST_DAYS = 366
 """How far ahead a transfer can be dated."""
+APOSTROPHE = re.compile(r"['’]")
 REFERENCE = re.compile(r"[A-Za-z0-9 .&/-]{1,18}")
 """References that banks pass on."""
 SPENT_TODAY = """
@@ -84,6 +85,8 @@ def plan_transfer(now: Situation, wanted: Wanted) -> Plan:
         )
     day = _day(wanted, now.today)
     reference = wanted.get("reference") or ""
+    if isinstance(reference, str):
+        reference = APOSTROPHE.sub("", reference)  # shown as it is sent, for a yes
     if reference and not (isinstance(reference, str) and REFERENCE.fullmatch(reference)):
         raise ActionRefused("A reference has at most 18 letters, digits, spaces and . & / -.")
     money = format_money(amount, source.currency)

@@ -16,7 +16,7 @@ from bankllm.assistant.facts import Facts, ReadyCall
 from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.orders.restated import refuses
 from bankllm.assistant.orders.waiting import Item
-from bankllm.assistant.understanding.beyond import asks_for_another
+from bankllm.assistant.understanding.beyond import asks_for_another, asks_of_other
 from bankllm.assistant.understanding.certain import who_pays
 from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.sum_wishes import SUMS
@@ -56,7 +56,7 @@ def distress(reading: Reading) -> tuple[CareReply | None, bool]:
         return None, False
     if reply is None:
         return None, False
-    if reply.of_scam and reply.probability < 1 and who_pays(message, reading.customer):
+    if reply.of_scam and reply.probability < 1 and (who_pays(message, reading.customer) or asks_of_other(message)):
         return None, False
     if continues and refuses(message) and not reply.instead_of_answer(ambiguous=True):
         return None, False  # "better not, he would never forgive me" declines what was offered

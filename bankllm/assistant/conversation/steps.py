@@ -23,8 +23,10 @@ from bankllm.assistant.orders.regular_orders import (
     ORDER,
     changed,
     chosen,
+    corrected,
     ended,
     means_another,
+    named_kind,
     none_to_end,
     orders_to_end,
     shown_before,
@@ -122,7 +124,11 @@ def ends_regular(reading: Reading) -> Items | None:
         return [*changed(message, reading.turns)] or None
     if not (order or another):
         return None
-    words, view = reading.rules.names(without_kept(order)) or reading.rules.names(without_kept(message)), reading.view()
+    words, view = reading.rules.names(corrected(without_kept(message))), reading.view()
+    words = words or reading.rules.names(without_kept(order)) or reading.rules.names(without_kept(message))
+    unknown = named_kind(message, reading.rules.head.ordinary)
+    if unknown and not set(words).difference(kinds_named(message)):
+        return [*none_to_end(message, [unknown])]
     regular = bank.standing_orders(pending.customer_id)
     if another and not words:
         return [*chosen(which(regular), message, regular, reading.today)] or None

@@ -3,7 +3,7 @@
 It becomes calls of `cancel_transfer` with `order_id`, an argument that no language model and no MCP client can give.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import date
 
 from bankllm.assistant.actions.stored import Proposal
@@ -46,6 +46,18 @@ def means_another(waited: Proposal, message: str) -> bool:
 def without_kept(message: str) -> str:
     """Return the message without what it does not want to end: "not the big one to the joint"."""
     return P["kept"].sub(" ", message)
+
+
+def corrected(message: str) -> str:
+    """Return what a message says after it corrects itself: "the water one. Actually no, the phone"."""
+    before, *more = P["corrected"].split(message)
+    return more[-1] if more and before.strip() else ""
+
+
+def named_kind(message: str, ordinary: Container[str]) -> str:
+    """Return the name of "the spotify subscription"; empty if the word is an ordinary one ("the monthly one")."""
+    named = P["of_kind"].search(message)
+    return named["name"] if named and named["name"].lower() not in ordinary else ""
 
 
 def ended(

@@ -32,6 +32,8 @@ from bankllm.vectors.namespaces import Message
 Item = ReadyCall | Question | Facts
 P = patterns("waiting")
 NUMBER = re.compile(r"\d")
+LAUGHS = re.compile(r"\b(?:lol|haha\w*|sorry)\b[\s.,!]*", re.IGNORECASE)
+"""Words beside a yes that is asked again."""
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
 PLAIN_YES = Facts("I want to be sure that I understand you: please answer with yes or no alone.")
@@ -43,9 +45,11 @@ UNANSWERED = Facts("This is exactly what I would do. I have no other answer to w
 
 def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
     """Whether the message, read as `items`, corrects nothing and wishes nothing else."""
-    if nearly_yes(message):
+    laughs = LAUGHS.sub(" ", message)
+    if nearly_yes(message) or (laughs != message and _agrees(laughs, waited.tool)):
         return True
     question = asks(message) and (P["affirms"].match(message) or P["is_there"].match(message))
+    question = question or P["first"].search(message)
     corrects = P["corrects"].search(message) and not question
     if corrects or any(_is_another_wish(item, waited, message) for item in items):
         return False
@@ -92,9 +96,9 @@ def _changes_nothing(message: str, items: Sequence[Item]) -> bool:
 
 
 def _agrees(message: str, tool: str) -> bool:
-    """Whether a message begins or ends with a yes, or an order for what waits: beside other words it is asked again."""
+    """Whether a part of a message is a yes, or an order for what waits: beside other words it is asked again."""
     parts = [part for part in re.split(r"[,.;!]+", message) if part.strip()]
-    said = any(is_yes(part) or ordered_again(tool, part) for part in (*parts[:1], *parts[-1:]))
+    said = any(is_yes(part) or ordered_again(tool, part) for part in parts)
     return said or P["begins_yes"].match(message) is not None
 
 

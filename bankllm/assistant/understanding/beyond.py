@@ -67,6 +67,11 @@ def asks_for_another(message: str) -> bool:
     return bool(P["cared_for"].search(message))
 
 
+def asks_of_other(message: str) -> bool:
+    """Whether a message asks what a relative or a friend has or does with money."""
+    return bool(P["other"].search(message))
+
+
 def _is_of_somebody_else(
     message: str, tools: set[str], customer_id: str, ordinary: Container[str], view: Callable[[], CustomerView]
 ) -> bool:

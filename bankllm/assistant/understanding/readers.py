@@ -200,6 +200,8 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
         names = {f"{_card_label(one)} {one.kind} {_account_name(one, customer)}": one for one in customer.cards}
         found = [one for one in customer.cards if digits and one.last4 == digits[0]]
         found = found or [one for one in customer.cards if plain(one.name) == plain(words)]
+        own = [] if digits else fitting(words, [one.name for one in customer.cards], typos=False)
+        found = found or [one for one in customer.cards if one.name in own]
         found = found or ([] if digits else [names[name] for name in fitting(words, names)])
         if not found and len(customer.cards) == 1 and P["usual_card"].fullmatch(words):
             found = list(customer.cards)
