@@ -10,7 +10,7 @@ from typing import Any
 from bankllm.assistant.earlier.shown import DAYS, REGULAR, shown_calls
 from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.followups import asks, is_follow_up, points_back
-from bankllm.assistant.tools.standing_orders import SUBJECTS
+from bankllm.assistant.tools.standing_orders import SUBJECTS, kinds_named
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.completion import account_named
 from bankllm.assistant.understanding.customer import CustomerView, accounts_named
@@ -69,6 +69,10 @@ def of_due(
     about = asks_due or follows or waits
     if about and (found := _named(without_next, customer, named, days)):
         return found
+    if P["coming_out"].fullmatch(message) and not named(without_next) and (ahead := _days(message, customer, today)):
+        return [ReadyCall(REGULAR, ahead)]
+    if asks_due and kinds_named(message) and not (days or named(without_next)):
+        return [ReadyCall(REGULAR)]
     if asks_due and P["refers"].search(message) and not days:
         return _of_last(last)
     if regular and days and P["of_those"].search(message):

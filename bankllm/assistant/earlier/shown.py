@@ -15,9 +15,10 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.tools.standing_orders import PICKS, kinds_named
 from bankllm.assistant.tools.transactions import USUAL_COUNT
 from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.amounts import limit
 from bankllm.assistant.understanding.completion import account_named, only_account
 from bankllm.assistant.understanding.customer import CustomerView
-from bankllm.assistant.understanding.readers import Ask, Unread, account, left_out, limit, period
+from bankllm.assistant.understanding.readers import Ask, Unread, account, left_out, period
 from bankllm.assistant.understanding.slots import ORDERS
 from bankllm.assistant.understanding.sum_wishes import SUMS, UNITS
 from bankllm.assistant.understanding.sum_wishes import P as FIGURES
@@ -118,8 +119,9 @@ def of_shown(message: str, turns: Sequence[Message], customer: CustomerView, tod
                 "transactions", {**call.arguments, "limit": call.arguments.get("limit", USUAL_COUNT) + USUAL_COUNT}
             )
         ]
-    if call.tool == "transactions" and "limit" in call.arguments and (count := P["count"].fullmatch(message)):
-        return [ReadyCall("transactions", {**call.arguments, **limit(count["number"])})]
+    count = P["count"].fullmatch(message) if call.tool == "transactions" and "limit" in call.arguments else None
+    if count and (number := limit(count["number"])):  # "0" is no number of payments
+        return [ReadyCall("transactions", {**call.arguments, "limit": number})]
     kept = {name: value for name, value in call.arguments.items() if name not in ("limit", "order", "per", "by")}
     subject = {name: value for name, value in call.arguments.items() if name in (*SUBJECT, "described")}
     if call.tool == "transactions" and not subject and P["spent_there"].search(message):

@@ -38,7 +38,7 @@ def wish(message: str) -> Wish:
     """Return what the message asks beyond a sum or a list."""
     asked: dict[str, str] = {}
     message = P["without_small"].sub(r"over \g<small>", P["without_large"].sub(r"under \g<large>", message))
-    message = with_exclusion_last(message)
+    message = P["foreign_payments"].sub("payments abroad", with_exclusion_last(message))
     rest = message
     if left_out := P["without"].search(message):
         asked["without"] = left_out["words"].strip(" ,") or left_out[0]
