@@ -249,10 +249,6 @@ def _merchant(words: str, customer: CustomerView) -> Values:
     begins = [] if part else beginning(words, customer.merchants)
     payees = [one.name for one in customer.payees]
     found = fitting(words, customer.merchants) or begins or fitting(words, payees, typos=False)
-    if {*found} & {*payees}:
-        found = list(
-            dict.fromkeys([*found, *fitting(words, payees, typos=False)])
-        )  # Marco who was paid, and the other one
     return _one("merchant", words, found or fitting(plain(words).removesuffix("s"), customer.names, typos=False))
 
 
