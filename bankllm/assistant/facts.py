@@ -48,7 +48,7 @@ class Question:
     options: tuple[str, ...] = ()
     """Answers to choose from; empty if the answer is free text."""
     call: Call = field(default_factory=dict)
-    """The call as far as it is known, in words. `understanding.answers.answered` adds the answer to it."""
+    """The call as far as it is known, in words. `understanding.question_answers.answered` adds the answer to it."""
 
     @classmethod
     def stored(cls, text: str | None) -> "Question | None":

@@ -39,11 +39,11 @@ from bankllm.assistant.orders.restated import refuses
 from bankllm.assistant.orders.waiting import cannot, other_option, repeated, with_detail, with_other_card
 from bankllm.assistant.orders.while_waiting import about_payee, changed_inside, left_after, topics, with_waiting
 from bankllm.assistant.tools.standing_orders import kinds_named, paid_for
-from bankllm.assistant.understanding.answers import answered
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.certain import certain
 from bankllm.assistant.understanding.completion import only_account
 from bankllm.assistant.understanding.orders import changed_order, declines, named_payees, takes_back
+from bankllm.assistant.understanding.question_answers import answered
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.readers import quoted
 from bankllm.assistant.understanding.routes import R as ROUTES

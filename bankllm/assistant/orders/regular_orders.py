@@ -13,7 +13,7 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks
 from bankllm.assistant.tools.standing_orders import REGULAR, kinds_named
 from bankllm.assistant.understanding import amounts, patterns
-from bankllm.assistant.understanding.answers import answered, told_apart
+from bankllm.assistant.understanding.question_answers import answered, told_apart
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.errors import UsageError
 from bankllm.vectors.namespaces import Message

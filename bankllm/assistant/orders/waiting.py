@@ -17,11 +17,11 @@ from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.orders.restated import ordered_again
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.answers import answered
 from bankllm.assistant.understanding.completion import only_account
 from bankllm.assistant.understanding.customer import CustomerView, accounts_named, by_label
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.assistant.understanding.orders import CARD, IMPOSSIBLE, POSSIBLE, with_named_card
+from bankllm.assistant.understanding.question_answers import answered
 from bankllm.assistant.understanding.readers import Ask, day
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import resolve

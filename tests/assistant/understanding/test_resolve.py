@@ -10,9 +10,9 @@ from hypothesis import strategies
 
 from bankllm.assistant.bank.tools import call_schemas
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.understanding.answers import answered
 from bankllm.assistant.understanding.customer import CustomerView
 from bankllm.assistant.understanding.orders import changed_order
+from bankllm.assistant.understanding.question_answers import answered
 from bankllm.assistant.understanding.resolve import REQUIRED, resolve
 
 
