@@ -138,10 +138,11 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
         what = f" {'to' if named.keys() & {'merchant', 'to_account_id'} else 'on'} {about}"
         total = _total(orders)
         names = [f"{_order(order)} " for order in orders] if orders[1:] or "category" in named else [""]
-        source = [
-            f" from the {held[order.account_id]}" if WHICH_ACCOUNT.search(request.message) else "" for order in orders
+        from_accounts = held if WHICH_ACCOUNT.search(request.message) else {}
+        each = [
+            f"{name}{_repeats(order, from_accounts.get(order.account_id))}"
+            for name, order in zip(names, orders, strict=True)
         ]
-        each = [f"{name}{_repeats(order, account)}" for name, order, account in zip(names, orders, source, strict=True)]
         if all(order.kind == ONCE for order in orders):
             waiting = "; ".join(f"{_order(order)} on {day(order.next_due)}" for order in orders)
             text = f"You have {counted(len(orders), 'scheduled transfer')}: {waiting}."
@@ -157,7 +158,8 @@ def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
     return Facts(text, (text,), sources, result=result)
 
 
-def _repeats(order: StandingOrder, source: str) -> str:
+def _repeats(order: StandingOrder, account: str | None) -> str:
+    source = f" from the {account}" if account else ""
     return f"by {order.kind.replace('_', ' ')}{source}, next on {day(order.next_due)}"
 
 

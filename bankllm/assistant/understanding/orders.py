@@ -30,7 +30,6 @@ CHANGES = patterns("changes")
 FACTORS = {"double": 2, "triple": 3, "half": 0.5}
 """Change → by what it multiplies the amount."""
 P = patterns("orders_to_pay")
-LAST4 = re.compile(r"\b(?:ending|ends)(?: in| with)? \d{4}\b")
 CARD = re.compile(rf"\b(?:{patterns('arguments')['card'].pattern})(?!\w)", re.IGNORECASE)
 
 
@@ -167,8 +166,8 @@ def with_whole_balance(call: Call, message: str, customer: CustomerView) -> Call
 
 def with_card(call: Call, message: str) -> Call:
     """Return the call with the card that the message names, or with the words for several."""
-    if ending := LAST4.search(message):
-        return {**call, "card": ending[0]}
+    if ending := next((match[0] for match in CARD.finditer(message) if match[3]), ""):
+        return {**call, "card": ending}
     if several := None if "card" in call else P["cards"].search(message):
         return {**call, "card": several[0]}
     if call["tool"] not in ("report_card", "replace_card"):

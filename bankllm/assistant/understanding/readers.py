@@ -117,13 +117,11 @@ def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False
 
     With `near`, words for a part of a category mean the category, if there is one such.
     """
-    by_name = slot == "merchant" and not GENERAL.fullmatch(
-        P["article"].sub("", plain(words))
-    )  # "transport" is not Transport for London
+    text = P["article"].sub("", plain(words))
+    by_name = slot == "merchant" and not GENERAL.fullmatch(text)  # "transport" is not Transport for London
     readers = (_merchant, _category) if by_name else (_category, _merchant)
     if found := readers[0](words, customer) or readers[1](words, customer):
         return found
-    text = P["article"].sub("", plain(words))
     if near_ones := [name for name in customer.categories if means(NEAR_CATEGORIES, name, text)]:
         if near and len(near_ones) == 1:
             return {"category": near_ones[0]}
@@ -199,10 +197,10 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
         digits = re.search(r"\d{4}$", words.strip())
         names = {f"{_card_label(one)} {one.kind} {_account_name(one, customer)}": one for one in customer.cards}
         found = [one for one in customer.cards if digits and one.last4 == digits[0]]
-        found = found or [one for one in customer.cards if plain(one.name) == plain(words)]
-        own = [] if digits else fitting(words, [one.name for one in customer.cards], typos=False)
-        found = found or [one for one in customer.cards if one.name in own]
-        found = found or ([] if digits else [names[name] for name in fitting(words, names)])
+        if not digits:
+            own = fitting(words, [one.name for one in customer.cards], typos=False)
+            found = [one for one in customer.cards if one.name in own]
+            found = found or [names[name] for name in fitting(words, names)]
         if not found and len(customer.cards) == 1 and P["usual_card"].fullmatch(words):
             found = list(customer.cards)
     if len(found) > 1:
